@@ -1,0 +1,3 @@
+//! The command line: analyze, demo and what a person asks of the mesh.
+
+fn main() {}

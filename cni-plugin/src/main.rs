@@ -1,0 +1,3 @@
+//! The chained CNI plugin: one round trip to the agent.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Manifests to per-node tables and diagnostics; pure and total.

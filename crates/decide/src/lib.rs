@@ -1,0 +1,1 @@
+//! Request-time decisions: pure functions over one immutable table.

@@ -1,0 +1,1 @@
+//! Typed manifests: YAML in, objects with their positions out.

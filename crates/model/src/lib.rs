@@ -1,0 +1,1 @@
+//! The mesh's vocabulary and the node tables that everything else speaks.

@@ -1,0 +1,1 @@
+//! Network namespaces, file descriptor passing, original destinations: the only unsafe code.

@@ -1,0 +1,1 @@
+//! Facts about a request turned into labels, metric cells and access log lines.

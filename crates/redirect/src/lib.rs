@@ -1,0 +1,1 @@
+//! The packet rules a captured pod needs, as text, and their application.

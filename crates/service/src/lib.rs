@@ -1,0 +1,1 @@
+//! The process kit: logging, readiness, signals, metrics and admin endpoints.

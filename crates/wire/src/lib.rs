@@ -1,0 +1,1 @@
+//! Messages between the parts: the table stream, agent and proxy, plugin and agent.

@@ -1,0 +1,3 @@
+//! The node proxy: carries every captured pod's traffic.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Compiles manifests and pushes each node what its pods need.
+
+fn main() {}

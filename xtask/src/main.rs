@@ -1,0 +1,3 @@
+//! The project's chores: setup, test, demo, layers, bench.
+
+fn main() {}
