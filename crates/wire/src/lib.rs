@@ -1,1 +1,8 @@
-//! Messages between the parts: the table stream, agent and proxy, plugin and agent.
+//! Messages between the parts: the table stream (operator ⇄ node), the pod socket (agent ⇄ proxy), the plugin's call.
+//!
+//! Nothing here opens a socket. The gRPC half sits behind the feature `grpc`, so that the CNI plugin stays tiny.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod cni;
+pub mod pod;

@@ -1,0 +1,172 @@
+//! What happens to a request that matched: forward, redirect or answer; with its filters, limits and retries.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{ObjectName, ServiceId};
+use crate::matcher::RequestMatch;
+use crate::retry::RetryPolicy;
+
+/// Where a rule comes from: shown in logs, metrics, `why` and error answers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RouteId {
+    /// `VirtualService`, `HTTPRoute`, …
+    pub kind: String,
+    /// The object.
+    pub object: ObjectName,
+    /// The rule's own name, else its position counted from 0.
+    pub rule: String,
+}
+
+/// One rule. Rules are ordered: the first of which any match holds decides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// Origin.
+    pub id: RouteId,
+    /// Any of these (OR); empty matches everything.
+    pub matches: Vec<RequestMatch>,
+    /// What to do.
+    pub action: Action,
+    /// Changes to the request before it is sent.
+    pub request: HeaderOps,
+    /// Changes to the response before it is returned.
+    pub response: HeaderOps,
+    /// Rewrite of path and authority.
+    pub rewrite: Option<Rewrite>,
+    /// Whole exchange, retries included; none = no limit.
+    pub timeout: Option<Duration>,
+    /// Retries; none = the transport's own (connect failure and refused stream, contracts.md §6).
+    pub retry: Option<RetryPolicy>,
+}
+
+/// What a rule does with a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Send to one of these by weight. All weights 0 or no backend: `NoBackend`.
+    Forward(Vec<Backend>),
+    /// Answer with a redirect.
+    Redirect(Redirect),
+    /// Answer with a fixed response.
+    Direct(Direct),
+}
+
+/// One weighted destination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    /// Share of the traffic relative to the sum.
+    pub weight: u32,
+    /// Where; `Err` keeps the share of a reference that does not resolve, with the reason in words.
+    pub target: Result<BackendTarget, String>,
+    /// Header changes for this backend only.
+    pub request: HeaderOps,
+    /// Response header changes for this backend only.
+    pub response: HeaderOps,
+}
+
+/// A service port, perhaps narrowed to a subset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendTarget {
+    /// Service id in this generation.
+    pub service: ServiceId,
+    /// Its name.
+    pub name: ObjectName,
+    /// Port; none = the port that the client dialled (or the service's only one).
+    pub port: Option<u16>,
+    /// Subset.
+    pub subset: Option<SubsetRef>,
+}
+
+/// A subset by its name and by its selector.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubsetRef {
+    /// Name in the DestinationRule.
+    pub name: String,
+    /// Canonical selector text; endpoints list the selectors they satisfy.
+    pub selector: String,
+}
+
+/// Header changes, applied in the order remove, set, add. Names are lower case and valid.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HeaderOps {
+    /// Names to remove.
+    pub remove: Vec<String>,
+    /// Replace all values by this one. `host` (or `:authority`) sets the authority.
+    pub set: Vec<(String, String)>,
+    /// Append a value.
+    pub add: Vec<(String, String)>,
+}
+
+impl HeaderOps {
+    /// Whether nothing changes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
+    }
+}
+
+/// Rewrites of the request's target.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Rewrite {
+    /// New path.
+    pub path: Option<PathRewrite>,
+    /// New authority.
+    pub authority: Option<String>,
+}
+
+/// How the path changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PathRewrite {
+    /// Replace the matched prefix (or, after an exact match, the whole path): Istio's `uri`.
+    Matched(String),
+    /// Replace the whole path.
+    Full(String),
+    /// Replace what the pattern matches; `\1` refers to a group.
+    Regex {
+        /// RE2 pattern.
+        pattern: String,
+        /// Replacement.
+        substitution: String,
+    },
+}
+
+/// A redirect; fields that are not set keep the request's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Redirect {
+    /// `http` or `https`.
+    pub scheme: Option<String>,
+    /// Host.
+    pub authority: Option<String>,
+    /// Port of the location.
+    pub port: Option<RedirectPort>,
+    /// Path.
+    pub path: Option<PathRewrite>,
+    /// 301, 302, 303, 307 or 308.
+    pub status: u16,
+}
+
+/// The port of a redirect's location.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RedirectPort {
+    /// This number.
+    Number(u16),
+    /// The well-known port of the scheme, therefore none is written.
+    ProtocolDefault,
+    /// The port the request came to.
+    Request,
+}
+
+/// A fixed answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Direct {
+    /// Status.
+    pub status: u16,
+    /// Body, at most 1 MiB (checked by compile).
+    pub body: Vec<u8>,
+}
