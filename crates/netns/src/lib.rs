@@ -1,1 +1,25 @@
-//! Network namespaces, file descriptor passing, original destinations: the only unsafe code.
+//! Network namespaces, file descriptor passing, original destinations: the only unsafe code of the project.
+//!
+//! Everything here is a thin, blocking, allocation-poor wrapper over one kernel facility. Nothing keeps state but the
+//! thread's own home namespace, and no function leaves a thread in a namespace that it did not start in.
+// Some of these kernel interfaces have no safe wrapper (SCM_RIGHTS with truncation, namespace ioctls, a few socket
+// options). Each block states why it is sound; every other crate denies unsafe code.
+#![allow(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod inside;
+mod namespace;
+mod pass;
+mod scan;
+mod socket;
+
+pub use inside::{addresses, has_ipv6, read_sysctl, write_sysctl};
+pub use namespace::{Netns, NetnsId};
+pub use pass::{
+    MAX_FDS, PeerCredentials, peer_credentials, recv_with_fds, send_with_fds, seqpacket_accept,
+    seqpacket_connect, seqpacket_listen, seqpacket_pair, set_nonblocking,
+};
+pub use scan::{ScanRoots, find_by_ip};
+pub use socket::{
+    MARK_TO_APP, MARK_TO_WIRE, Role, listen_in, original_destination, upstream_socket,
+};
