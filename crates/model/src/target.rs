@@ -1,0 +1,527 @@
+//! The typed request target: authority, path and query, made canonical once at the edge. Routing, authorisation and
+//! forwarding all read this one value, so no two of them can understand the same bytes differently (RFC 3986, 9110, 9112).
+//!
+//! The path follows Istio's `BASE` normalisation (Envoy's `normalize_path`): escaped unreserved characters are decoded,
+//! the remaining escapes get upper-case digits, `\` counts as `/`, dot segments are removed. `%2F`, `%5C`, repeated and
+//! trailing slashes stay as sent. What Envoy repairs and could hide something is refused here: `..` above the root,
+//! `%00`, broken escapes, fragments, control bytes, spaces and bytes outside ASCII. The query is checked for bytes that
+//! would break the request line and otherwise passed on as sent: a lone `%` there is common and carries no structure.
+
+use std::net::Ipv6Addr;
+use std::str::FromStr;
+
+use http::Method;
+
+/// Longest host name in bytes, its final dot left out (RFC 1035 section 2.3.4).
+pub const MAX_HOST: usize = 253;
+
+/// The port that an `http` authority means when it names none.
+const HTTP_PORT: u16 = 80;
+
+/// Why a request target or authority was refused. Each text says what the sender has to change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum TargetError {
+    /// Not a form that RFC 9112 section 3.2 allows for this method.
+    #[error("request target has no form that its method allows; send a path that begins with '/'")]
+    Form,
+    /// An absolute target whose scheme is not `http`.
+    #[error("request target has a scheme other than http; send a path that begins with '/'")]
+    Scheme,
+    /// `user@host` in an authority (RFC 9110 section 4.2.4).
+    #[error("authority holds user information; remove all up to the '@'")]
+    Userinfo,
+    /// Neither a name of letters, digits, `-`, `_` and `.` nor an IP address; or empty, or too long.
+    #[error("host is neither a name nor an IP address; IPv6 needs brackets and takes no zone")]
+    Host,
+    /// The part after the host is not `:` and a number of 1 to 65535 without leading zeros.
+    #[error("port is not a number from 1 to 65535")]
+    Port,
+    /// The target names one authority, `Host` another.
+    #[error("authority of the request target differs from the Host header; send the same in both")]
+    Mismatch,
+    /// A byte that may not stand in a target.
+    #[error("request target holds a space, control or non-ASCII byte; percent-encode it")]
+    Byte,
+    /// `%` in the path without two hexadecimal digits, or `%00`.
+    #[error("path holds a broken percent escape or %00; write '%' as %25")]
+    Escape,
+    /// `#` is never sent to a server (RFC 9110 section 4.2.5).
+    #[error("request target holds a fragment; remove all from the '#'")]
+    Fragment,
+    /// `..` leads above the root.
+    #[error("path leads above its root; remove the surplus '..'")]
+    AboveRoot,
+}
+
+/// Which of the four forms of RFC 9112 section 3.2 the target stands for; absolute-form has become `Origin`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Form {
+    /// A path and perhaps a query.
+    Origin,
+    /// `host:port` of a CONNECT.
+    Authority,
+    /// `*` of an OPTIONS to the server as a whole.
+    Asterisk,
+}
+
+/// Where a request goes: authority, path and query in their canonical form. Its text can always be written into a
+/// request line or a Host header as it is: visible ASCII without spaces.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RequestTarget {
+    authority: Authority,
+    path_and_query: String,
+    path_len: usize,
+    form: Form,
+}
+
+/// `host[:port]`, canonical; empty where an HTTP/1.0 request named none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Authority {
+    text: String,
+    host_len: usize,
+    port: Option<u16>,
+}
+
+impl RequestTarget {
+    /// Reads the target of a request line; `host` is the value of the only `Host` field, if there was one.
+    ///
+    /// An absolute target must name the authority that `Host` names (a missing port means 80). `CONNECT` takes
+    /// `host:port` only, `*` belongs to `OPTIONS` only.
+    ///
+    /// # Errors
+    /// [`TargetError`] for everything that is not one of the four forms, strictly.
+    pub fn parse(method: &Method, raw: &[u8], host: Option<&[u8]>) -> Result<Self, TargetError> {
+        if method == Method::CONNECT {
+            return Self::parse_connect(raw, host);
+        }
+        match raw.first() {
+            Some(b'/') => {
+                let authority = host.map(Authority::parse).transpose()?.unwrap_or_default();
+                let (path_and_query, path_len) = canonical_path(raw)?;
+                Ok(Self {
+                    authority,
+                    path_and_query,
+                    path_len,
+                    form: Form::Origin,
+                })
+            }
+            Some(b'*') if raw.len() == 1 && method == Method::OPTIONS => {
+                // Only here may Host be empty: the target URI has no authority of its own.
+                let authority = match host {
+                    None | Some(b"") => Authority::default(),
+                    Some(host) => Authority::parse(host)?,
+                };
+                Ok(Self::asterisk(authority))
+            }
+            _ => Self::parse_absolute(method, raw, host),
+        }
+    }
+
+    fn asterisk(authority: Authority) -> Self {
+        Self {
+            authority,
+            path_and_query: "*".to_owned(),
+            path_len: 1,
+            form: Form::Asterisk,
+        }
+    }
+
+    fn parse_connect(raw: &[u8], host: Option<&[u8]>) -> Result<Self, TargetError> {
+        let authority = Authority::parse(raw)?;
+        if authority.port.is_none() {
+            return Err(TargetError::Port);
+        }
+        if let Some(host) = host {
+            let host = Authority::parse(host)?;
+            // Many clients leave the port out of Host here; the name may not differ.
+            if host.host() != authority.host()
+                || (host.port.is_some() && host.port != authority.port)
+            {
+                return Err(TargetError::Mismatch);
+            }
+        }
+        Ok(Self {
+            authority,
+            path_and_query: String::new(),
+            path_len: 0,
+            form: Form::Authority,
+        })
+    }
+
+    fn parse_absolute(
+        method: &Method,
+        raw: &[u8],
+        host: Option<&[u8]>,
+    ) -> Result<Self, TargetError> {
+        const SCHEME: &[u8] = b"http://";
+        let Some((scheme, rest)) = raw.split_at_checked(SCHEME.len()) else {
+            return Err(TargetError::Form);
+        };
+        if !scheme.eq_ignore_ascii_case(SCHEME) {
+            let named = raw.windows(3).any(|w| w == b"://");
+            return Err(if named {
+                TargetError::Scheme
+            } else {
+                TargetError::Form
+            });
+        }
+        let end = rest
+            .iter()
+            .position(|b| matches!(b, b'/' | b'?' | b'#'))
+            .unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        let authority = Authority::parse(authority)?;
+        if let Some(host) = host
+            && !authority.same_as(&Authority::parse(host)?)
+        {
+            return Err(TargetError::Mismatch);
+        }
+        let (path_and_query, path_len) = match path.first() {
+            // The last proxy before the server turns it into `*` (RFC 9112 section 3.2.4).
+            None if method == Method::OPTIONS => return Ok(Self::asterisk(authority)),
+            None => ("/".to_owned(), 1),
+            Some(b'?') => canonical_path(&[b"/", path].concat())?,
+            Some(_) => canonical_path(path)?,
+        };
+        Ok(Self {
+            authority,
+            path_and_query,
+            path_len,
+            form: Form::Origin,
+        })
+    }
+
+    /// `host[:port]` as forwarded: lower case, no final dot, the port where one was given. Empty where an HTTP/1.0
+    /// request or `OPTIONS *` named none.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        &self.authority.text
+    }
+
+    /// The host without its port; IPv6 in brackets, an IPv4-mapped address as IPv4.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.authority.host()
+    }
+
+    /// The port, where the sender named one.
+    #[must_use]
+    pub const fn port(&self) -> Option<u16> {
+        self.authority.port
+    }
+
+    /// The scheme that this target was received under; TLS belongs to the mesh and is not seen here.
+    #[must_use]
+    pub const fn scheme(&self) -> &'static str {
+        "http"
+    }
+
+    /// The canonical path; `*` for the asterisk form, empty for CONNECT.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.path_and_query.get(..self.path_len).unwrap_or_default()
+    }
+
+    /// What follows the first `?`, as sent; `Some("")` where nothing follows it.
+    #[must_use]
+    pub fn query(&self) -> Option<&str> {
+        self.path_and_query.get(self.path_len + 1..)
+    }
+
+    /// Path and query as forwarded; `*` for the asterisk form, empty for CONNECT.
+    #[must_use]
+    pub fn path_and_query(&self) -> &str {
+        &self.path_and_query
+    }
+
+    /// Whether this is `OPTIONS *`.
+    #[must_use]
+    pub fn is_asterisk(&self) -> bool {
+        self.form == Form::Asterisk
+    }
+
+    /// Whether this is the `host:port` of a CONNECT.
+    #[must_use]
+    pub fn is_authority_form(&self) -> bool {
+        self.form == Form::Authority
+    }
+
+    /// Replaces the authority, as a route's rewrite does. Nothing changes on an error.
+    ///
+    /// # Errors
+    /// [`TargetError`] where `authority` is not `host[:port]`, or a CONNECT would lose its port.
+    pub fn set_authority(&mut self, authority: &str) -> Result<(), TargetError> {
+        let authority = Authority::parse(authority.as_bytes())?;
+        if self.form == Form::Authority && authority.port.is_none() {
+            return Err(TargetError::Port);
+        }
+        self.authority = authority;
+        Ok(())
+    }
+
+    /// Replaces path and query, as a route's rewrite does; made canonical again, so that a rewrite cannot build what a
+    /// client may not send. Nothing changes on an error.
+    ///
+    /// # Errors
+    /// [`TargetError`] where the text does not begin with `/` or is not a valid path, and for `*` and CONNECT.
+    pub fn set_path_and_query(&mut self, path_and_query: &str) -> Result<(), TargetError> {
+        if self.form != Form::Origin || !path_and_query.starts_with('/') {
+            return Err(TargetError::Form);
+        }
+        (self.path_and_query, self.path_len) = canonical_path(path_and_query.as_bytes())?;
+        Ok(())
+    }
+}
+
+impl Authority {
+    fn host(&self) -> &str {
+        self.text.get(..self.host_len).unwrap_or_default()
+    }
+
+    fn same_as(&self, other: &Self) -> bool {
+        self.host() == other.host()
+            && self.port.unwrap_or(HTTP_PORT) == other.port.unwrap_or(HTTP_PORT)
+    }
+
+    fn parse(raw: &[u8]) -> Result<Self, TargetError> {
+        if raw.first() == Some(&b'[') {
+            let end = raw
+                .iter()
+                .position(|&b| b == b']')
+                .ok_or(TargetError::Host)?;
+            let (literal, rest) = raw.split_at(end + 1);
+            return Self::join(ipv6(literal)?, rest);
+        }
+        let end = raw.iter().position(|&b| b == b':').unwrap_or(raw.len());
+        let (name, rest) = raw.split_at(end);
+        if raw.contains(&b'@') {
+            return Err(TargetError::Userinfo);
+        }
+        Self::join(host_name(name, raw.len())?, rest)
+    }
+
+    /// Appends `rest`, which is empty or `:port`.
+    fn join(host: String, rest: &[u8]) -> Result<Self, TargetError> {
+        let host_len = host.len();
+        let mut text = host;
+        let port = match rest.split_first() {
+            None => None,
+            Some((b':', digits)) => {
+                let port = port(digits)?;
+                text.push(':');
+                text.extend(digits.iter().map(|&b| char::from(b)));
+                Some(port)
+            }
+            Some(_) => return Err(TargetError::Host),
+        };
+        Ok(Self {
+            text,
+            host_len,
+            port,
+        })
+    }
+}
+
+/// One to five digits without a leading zero, so that a port has one spelling only.
+fn port(digits: &[u8]) -> Result<u16, TargetError> {
+    if digits.is_empty() || digits.len() > 5 || digits.first() == Some(&b'0') {
+        return Err(TargetError::Port);
+    }
+    let mut value = 0_u32;
+    for &b in digits {
+        if !b.is_ascii_digit() {
+            return Err(TargetError::Port);
+        }
+        value = value * 10 + u32::from(b - b'0');
+    }
+    u16::try_from(value).map_err(|_| TargetError::Port)
+}
+
+/// A DNS-like name in lower case without its final dot. Stricter than RFC 3986's reg-name: escapes and sub-delimiters
+/// in a host mean different hosts to different readers, and no name in a cluster has them.
+fn host_name(raw: &[u8], capacity: usize) -> Result<String, TargetError> {
+    let raw = raw.strip_suffix(b".").unwrap_or(raw);
+    if raw.len() > MAX_HOST {
+        return Err(TargetError::Host);
+    }
+    let mut name = String::with_capacity(capacity);
+    let mut before = b'.';
+    for &b in raw {
+        let allowed =
+            b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_') || (b == b'.' && before != b'.');
+        if !allowed {
+            return Err(TargetError::Host);
+        }
+        name.push(char::from(b.to_ascii_lowercase()));
+        before = b;
+    }
+    // Nothing at all, or another dot before the final one.
+    if before == b'.' {
+        Err(TargetError::Host)
+    } else {
+        Ok(name)
+    }
+}
+
+/// `[address]` in the one spelling of RFC 5952; a mapped IPv4 address as IPv4, or a CIDR rule for IPv4 would miss it.
+fn ipv6(literal: &[u8]) -> Result<String, TargetError> {
+    let inner = literal
+        .strip_prefix(b"[")
+        .and_then(|l| l.strip_suffix(b"]"))
+        .ok_or(TargetError::Host)?;
+    let text = str::from_utf8(inner).map_err(|_| TargetError::Host)?;
+    let address = Ipv6Addr::from_str(text).map_err(|_| TargetError::Host)?;
+    Ok(address
+        .to_ipv4_mapped()
+        .map_or_else(|| format!("[{address}]"), |v4| v4.to_string()))
+}
+
+/// What a byte means in a path: the fast scan looks each up once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// Stays as it is.
+    Plain,
+    /// `/`.
+    Slash,
+    /// `.`, which begins a dot segment after a slash.
+    Dot,
+    /// `%` or `\`: the path must be rewritten.
+    Rewrite,
+    /// `?` ends the path.
+    Query,
+    /// `#`.
+    Fragment,
+    /// Control bytes, space, DEL, not ASCII.
+    Refused,
+}
+
+const CLASSES: [Class; 256] = classes();
+
+const fn classes() -> [Class; 256] {
+    let mut table = [Class::Refused; 256];
+    let mut b = 0x21;
+    while b < 0x7f {
+        table[b] = Class::Plain;
+        b += 1;
+    }
+    table[b'/' as usize] = Class::Slash;
+    table[b'.' as usize] = Class::Dot;
+    table[b'%' as usize] = Class::Rewrite;
+    table[b'\\' as usize] = Class::Rewrite;
+    table[b'?' as usize] = Class::Query;
+    table[b'#' as usize] = Class::Fragment;
+    table
+}
+
+const fn class(b: u8) -> Class {
+    CLASSES[b as usize]
+}
+
+/// Canonical path and query of `raw`, which begins with `/`, and the length of the path. A path that is canonical
+/// already costs one scan and one copy.
+fn canonical_path(raw: &[u8]) -> Result<(String, usize), TargetError> {
+    let mut path_len = raw.len();
+    let mut rewrite = false;
+    let mut before = Class::Plain;
+    for (i, &b) in raw.iter().enumerate() {
+        let now = class(b);
+        match now {
+            Class::Plain | Class::Slash => {}
+            Class::Dot => rewrite |= before == Class::Slash,
+            Class::Rewrite => rewrite = true,
+            Class::Query => {
+                path_len = i;
+                break;
+            }
+            Class::Fragment => return Err(TargetError::Fragment),
+            Class::Refused => return Err(TargetError::Byte),
+        }
+        before = now;
+    }
+    let (path, query) = raw.split_at(path_len);
+    for &b in query {
+        match class(b) {
+            Class::Fragment => return Err(TargetError::Fragment),
+            Class::Refused => return Err(TargetError::Byte),
+            Class::Plain | Class::Slash | Class::Dot | Class::Rewrite | Class::Query => {}
+        }
+    }
+    if !rewrite {
+        let whole = str::from_utf8(raw).map_err(|_| TargetError::Byte)?;
+        return Ok((whole.to_owned(), path_len));
+    }
+    let mut text = rewritten(path)?;
+    let path_len = text.len();
+    text.push_str(str::from_utf8(query).map_err(|_| TargetError::Byte)?);
+    Ok((text, path_len))
+}
+
+/// The slow half of [`canonical_path`]: first the escapes, then the dot segments, so that `%2e%2e` is seen as `..`.
+fn rewritten(path: &[u8]) -> Result<String, TargetError> {
+    let mut decoded = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((&b, after)) = rest.split_first() {
+        rest = after;
+        match b {
+            b'\\' => decoded.push('/'),
+            b'%' => {
+                let Some((&[high, low], after)) = rest.split_first_chunk() else {
+                    return Err(TargetError::Escape);
+                };
+                rest = after;
+                push_escape(&mut decoded, high, low)?;
+            }
+            _ => decoded.push(char::from(b)),
+        }
+    }
+    let mut text = String::with_capacity(path.len());
+    let mut segments = decoded
+        .strip_prefix('/')
+        .unwrap_or(&decoded)
+        .split('/')
+        .peekable();
+    while let Some(segment) = segments.next() {
+        let last = segments.peek().is_none();
+        match segment {
+            "." if last => text.push('/'),
+            "." => {}
+            ".." => {
+                text.truncate(text.rfind('/').ok_or(TargetError::AboveRoot)?);
+                if last {
+                    text.push('/');
+                }
+            }
+            _ => {
+                text.push('/');
+                text.push_str(segment);
+            }
+        }
+    }
+    Ok(text)
+}
+
+/// Writes `%XY`: decoded where it stands for an unreserved character (RFC 3986 section 6.2.2.2), else in upper case.
+fn push_escape(out: &mut String, high: u8, low: u8) -> Result<(), TargetError> {
+    let digit = |b: u8| {
+        char::from(b)
+            .to_digit(16)
+            .and_then(|d| u8::try_from(d).ok())
+            .ok_or(TargetError::Escape)
+    };
+    let value = digit(high)? << 4 | digit(low)?;
+    match value {
+        0 => return Err(TargetError::Escape),
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+            out.push(char::from(value))
+        }
+        _ => {
+            out.push('%');
+            out.push(char::from(high.to_ascii_uppercase()));
+            out.push(char::from(low.to_ascii_uppercase()));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
