@@ -1,0 +1,5 @@
+//! The codec as its callers see it: tables of what it takes and refuses, laws, and a second opinion.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod basics;
