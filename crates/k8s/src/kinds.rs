@@ -1,0 +1,264 @@
+//! The registry of kinds: one line per kind makes its variant, its decoding and its map in the snapshot.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use crate::decode::FieldError;
+use crate::located::{Duplicate, Located, Place};
+use crate::meta::{Metadata, Name, Other};
+use crate::node::Node;
+use crate::{core, istio};
+
+/// What decoding gave: an object, and the fields that nobody read.
+pub(crate) type Decoded = Result<(Object, Vec<crate::located::Unread>), FieldError>;
+
+macro_rules! kinds {
+    ($($kind:ident: $type:ty, $map:ident, $group:literal, [$($version:literal),+], $scope:ident, $lines:ident;)+) => {
+        /// A kind that we type.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Kind {
+            $(#[doc = concat!("`", stringify!($kind), "`.")] $kind,)+
+            /// Any other kind.
+            Other,
+        }
+
+        /// An object of any kind, shared so that a snapshot can be rebuilt without copies.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Object {
+            $(#[doc = concat!("`", stringify!($kind), "`.")] $kind(Arc<$type>),)+
+            /// An object that we know by name only.
+            Other(Arc<Other>),
+        }
+
+        /// All objects by kind and name: the one input of compile.
+        #[derive(Clone, Debug, Default)]
+        pub struct Snapshot {
+            $(#[doc = concat!("Objects of kind `", stringify!($kind), "`.")]
+            pub $map: BTreeMap<Name, Located<Arc<$type>>>,)+
+            /// Objects of other kinds, by kind.
+            pub others: BTreeMap<(String, Name), Located<Arc<Other>>>,
+            /// Objects that were written twice; those that lost.
+            pub duplicates: Vec<Duplicate>,
+        }
+
+        impl Kind {
+            /// All kinds that we type.
+            pub const ALL: &[Kind] = &[$(Kind::$kind),+];
+
+            /// The word in `kind:`.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$kind => stringify!($kind),)+
+                    Self::Other => "other",
+                }
+            }
+
+            /// API group; empty for the core group.
+            #[must_use]
+            pub fn group(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $group,)+
+                    Self::Other => "",
+                }
+            }
+
+            /// Versions of the group that are read.
+            #[must_use]
+            pub fn versions(self) -> &'static [&'static str] {
+                match self {
+                    $(Self::$kind => &[$($version),+],)+
+                    Self::Other => &[],
+                }
+            }
+
+            /// Whether its objects live in a namespace.
+            #[must_use]
+            pub fn is_namespaced(self) -> bool {
+                match self {
+                    $(Self::$kind => kinds!(@scope $scope),)+
+                    Self::Other => false,
+                }
+            }
+
+            /// Whether lines of fields and unread fields are kept.
+            pub(crate) fn keeps_lines(self) -> bool {
+                match self {
+                    $(Self::$kind => kinds!(@lines $lines),)+
+                    Self::Other => false,
+                }
+            }
+
+            pub(crate) fn decode(self, node: &Node) -> Decoded {
+                match self {
+                    $(Self::$kind => {
+                        let (mut value, unread) = crate::decode::decode::<$type>(node)?;
+                        self.complete(&mut value.metadata)?;
+                        Ok((Object::$kind(Arc::new(value)), unread))
+                    })+
+                    Self::Other => {
+                        let (value, unread) = crate::decode::decode::<Other>(node)?;
+                        Ok((Object::Other(Arc::new(value)), unread))
+                    }
+                }
+            }
+        }
+
+        impl Object {
+            /// Its kind.
+            #[must_use]
+            pub fn kind(&self) -> Kind {
+                match self {
+                    $(Self::$kind(_) => Kind::$kind,)+
+                    Self::Other(_) => Kind::Other,
+                }
+            }
+
+            /// Its metadata.
+            #[must_use]
+            pub fn metadata(&self) -> &Metadata {
+                match self {
+                    $(Self::$kind(value) => &value.metadata,)+
+                    Self::Other(value) => &value.metadata,
+                }
+            }
+
+            /// The object as one JSON document that `parse_file` reads back: how the lab writes its state.
+            #[must_use]
+            pub fn to_json(&self) -> String {
+                let (kind, value) = match self {
+                    $(Self::$kind(value) => (Kind::$kind, serde_json::to_value(&**value)),)+
+                    Self::Other(value) => (Kind::Other, serde_json::to_value(&**value)),
+                };
+                crate::parse::document(kind, value.unwrap_or_default())
+            }
+        }
+
+        impl Snapshot {
+            /// Adds an object. Of two with one name that of the greater place wins, in whichever order they come;
+            /// within one layer the loser is listed in `duplicates`.
+            pub fn insert(&mut self, object: Located<Object>) {
+                let name = object.value.metadata().key();
+                match object.value.clone() {
+                    $(Object::$kind(value) => {
+                        let dropped = put(&mut self.$map, name.clone(), object.map(|_| value));
+                        self.note(Kind::$kind, name, dropped);
+                    })+
+                    Object::Other(value) => {
+                        let key = (value.kind.clone(), name);
+                        put(&mut self.others, key, object.map(|_| value));
+                    }
+                }
+            }
+
+            /// Removes an object; nothing happens when it is not there.
+            pub fn remove(&mut self, kind: Kind, name: &Name) {
+                match kind {
+                    $(Kind::$kind => drop(self.$map.remove(name)),)+
+                    Kind::Other => self.others.retain(|(_, other), _| other != name),
+                }
+                self.duplicates.retain(|duplicate| duplicate.kind != kind || duplicate.name != *name);
+            }
+
+            /// Place of an object.
+            #[must_use]
+            pub fn place(&self, kind: Kind, name: &Name) -> Option<&Place> {
+                match kind {
+                    $(Kind::$kind => self.$map.get(name).map(|located| &located.place),)+
+                    Kind::Other => None,
+                }
+            }
+        }
+    };
+    (@scope cluster) => { false };
+    (@scope namespaced) => { true };
+    (@lines lines) => { true };
+    (@lines plain) => { false };
+}
+
+// kind: type, map in Snapshot, group, versions, scope, whether lines and unread fields are kept
+kinds! {
+    Namespace: core::Namespace, namespaces, "", ["v1"], cluster, plain;
+    Node: core::Node, nodes, "", ["v1"], cluster, plain;
+    ServiceAccount: core::ServiceAccount, service_accounts, "", ["v1"], namespaced, plain;
+    Pod: core::Pod, pods, "", ["v1"], namespaced, plain;
+    Service: core::Service, services, "", ["v1"], namespaced, plain;
+    EndpointSlice: core::EndpointSlice, endpoint_slices, "discovery.k8s.io", ["v1"], namespaced, plain;
+    Deployment: core::Deployment, deployments, "apps", ["v1"], namespaced, plain;
+    StatefulSet: core::StatefulSet, stateful_sets, "apps", ["v1"], namespaced, plain;
+    DaemonSet: core::DaemonSet, daemon_sets, "apps", ["v1"], namespaced, plain;
+    NetworkPolicy: core::NetworkPolicy, network_policies, "networking.k8s.io", ["v1"], namespaced, plain;
+    VirtualService: istio::VirtualService, virtual_services, "networking.istio.io", ["v1", "v1beta1", "v1alpha3"], namespaced, lines;
+    DestinationRule: istio::DestinationRule, destination_rules, "networking.istio.io", ["v1", "v1beta1", "v1alpha3"], namespaced, lines;
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Kind {
+    /// The kind of this group and word, whatever the version.
+    #[must_use]
+    pub fn find(group: &str, word: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|kind| kind.name() == word && kind.group() == group)
+    }
+
+    /// Gives the namespace its default and asks for a name.
+    fn complete(self, metadata: &mut Metadata) -> Result<(), FieldError> {
+        if metadata.name.is_empty() {
+            return Err(FieldError::at(
+                "metadata.name",
+                "the object has no name; add one",
+            ));
+        }
+        if !self.is_namespaced() {
+            metadata.namespace = String::new();
+        } else if metadata.namespace.is_empty() {
+            metadata.namespace = crate::meta::DEFAULT_NAMESPACE.to_owned();
+        }
+        Ok(())
+    }
+}
+
+impl Snapshot {
+    /// A snapshot of these objects; their order does not matter.
+    pub fn from_objects(objects: impl IntoIterator<Item = Located<Object>>) -> Self {
+        let mut snapshot = Self::default();
+        objects
+            .into_iter()
+            .for_each(|object| snapshot.insert(object));
+        snapshot
+    }
+
+    fn note(&mut self, kind: Kind, name: Name, dropped: Option<Place>) {
+        if let Some(dropped) = dropped {
+            self.duplicates.push(Duplicate {
+                kind,
+                name,
+                dropped,
+            });
+        }
+    }
+}
+
+/// Puts the value unless one with a greater place is there; returns the place of a loser of the same layer.
+fn put<K: Ord, T>(map: &mut BTreeMap<K, Located<T>>, key: K, new: Located<T>) -> Option<Place> {
+    let Some(old) = map.get(&key) else {
+        map.insert(key, new);
+        return None;
+    };
+    let same_document = old.place.file == new.place.file && old.place.line == new.place.line;
+    let finding = !same_document && old.place.layer == new.place.layer;
+    let loser = if new.place >= old.place {
+        let loser = old.place.clone();
+        map.insert(key, new);
+        loser
+    } else {
+        new.place
+    };
+    finding.then_some(loser)
+}
