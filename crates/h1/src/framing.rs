@@ -33,9 +33,10 @@ pub(crate) enum Coding {
     Unknown,
 }
 
-/// Reads `Content-Length`: digits only, no sign, no list, no overflow (V3, V13).
+/// Reads `Content-Length`: digits only, no sign, no list, no overflow (V3, V13), and no leading zero, which some servers
+/// take for octal.
 pub(crate) fn content_length(value: &[u8]) -> Result<u64, Fault> {
-    if value.is_empty() {
+    if value.is_empty() || (value.len() > 1 && value.first() == Some(&b'0')) {
         return Err(Fault::LengthInvalid);
     }
     value.iter().try_fold(0_u64, |sum, &b| {

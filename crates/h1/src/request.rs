@@ -68,7 +68,11 @@ pub fn parse_request(buf: &[u8], limits: &Limits) -> Result<Option<(RequestHead,
             Ok(Some((read(head, &raw, limits)?, skipped + len)))
         }
         Ok(httparse::Status::Partial) => need_more(window, limits),
-        Err(httparse::Error::Version) => Err(version_fault(window).into()),
+        // Which fault it is shows only at the end of the line.
+        Err(httparse::Error::Version) => match memchr::memchr(b'\n', window) {
+            Some(end) => Err(version_fault(window.get(..end).unwrap_or_default()).into()),
+            None => need_more(window, limits),
+        },
         Err(error) => Err(Fault::from(error).into()),
     }
 }
@@ -92,12 +96,14 @@ fn need_more(window: &[u8], limits: &Limits) -> Result<Option<(RequestHead, usiz
     Ok(None)
 }
 
-/// Tells a version that exists elsewhere (505) from a line that is no request line (400).
-fn version_fault(window: &[u8]) -> Fault {
-    let line = window.split(|&b| b == b'\n').next().unwrap_or_default();
+/// Tells a version that exists elsewhere (505) from a line that is no request line (400). `line` without its LF.
+fn version_fault(line: &[u8]) -> Fault {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    match line.rsplit(|&b| b == b' ').next() {
-        Some([b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9']) => Fault::Version,
+    let mut parts = line.split(|&b| b == b' ').skip(2);
+    match (parts.next(), parts.next()) {
+        (Some([b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9']), None) => {
+            Fault::Version
+        }
         _ => Fault::RequestLine,
     }
 }
@@ -110,14 +116,14 @@ fn read(
     let (Some(method), Some(path), Some(minor)) = (raw.method, raw.path, raw.version) else {
         return Err(Fault::RequestLine);
     };
-    if head.len() > limits.head {
-        return Err(Fault::HeadTooLarge);
-    }
     if method.len() > limits.method {
         return Err(Fault::MethodTooLong);
     }
     if path.len() > limits.target {
         return Err(Fault::TargetTooLong);
+    }
+    if head.len() > limits.head {
+        return Err(Fault::HeadTooLarge);
     }
     // Method, target and version with one space between each; anything else would have failed before.
     let line = method.len() + path.len() + 10;

@@ -107,10 +107,11 @@ fn read(
         !fields.options.close && (version == Version::HTTP_11 || fields.options.keep_alive);
     // A 204 that announces a body may well send it: such a connection is not used again.
     let settled = status != StatusCode::NO_CONTENT || fields.length.unwrap_or(0) == 0;
-    let bodiless = status.is_informational() || status == StatusCode::NO_CONTENT;
+    let tunnel = request_method == Method::CONNECT && status.is_success();
+    let unsized_by_rule = tunnel || status.is_informational() || status == StatusCode::NO_CONTENT;
     Ok(ResponseHead {
         keep_alive: persistent && settled && framing != Framing::UntilClose,
-        content_length: fields.length.filter(|_| !bodiless),
+        content_length: fields.length.filter(|_| !unsized_by_rule),
         headers: fields.headers,
         status,
         version,

@@ -3,3 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod basics;
+mod bodies;
+mod encode;
+mod garden;
+mod headers;
+mod limits;
+mod probes;
+mod requests;
+mod responses;
+mod stream;
