@@ -6,3 +6,5 @@
 
 pub mod cni;
 pub mod pod;
+#[cfg(feature = "grpc")]
+pub mod table;
