@@ -10,7 +10,7 @@ use weft_model::capture::CaptureSpec;
 use weft_netns::{Netns, has_ipv6, read_sysctl, write_sysctl};
 
 use crate::backend::{Applied, RuleBackend};
-use crate::desired::{Family, Phase, SYSCTL_ACCEPT_MARK, SYSCTL_LIBERAL, desired};
+use crate::desired::{Family, LIBERAL, NEEDED, Phase, Switch, desired};
 use crate::error::{Drift, Error};
 use crate::policy_route;
 
@@ -30,7 +30,7 @@ pub fn capture(
     let result = prepare(ns, &families).and_then(|()| backend.apply(ns, &desired));
     if result.is_ok() {
         // This key appears with the first rule that uses connection tracking.
-        if let Err(error) = set(ns, SYSCTL_LIBERAL, "1") {
+        if let Err(error) = set(ns, LIBERAL, "1") {
             warn!(%error, "segments outside of the window may reset captured connections of this pod");
         }
     } else if matches!(backend.phase(ns), Ok(Phase::Released))
@@ -83,8 +83,10 @@ pub fn verify(ns: &Netns, spec: &CaptureSpec, backend: &dyn RuleBackend) -> Resu
         Err(unknown) => return Err(unknown),
     };
     changed.extend(policy_route::differences(ns, &families)?);
-    if read_sysctl(ns, SYSCTL_ACCEPT_MARK).map_err(|source| Error::Sysctl { source })? != "1" {
-        changed.push(format!("sysctl {SYSCTL_ACCEPT_MARK} is not 1"));
+    for switch in needed(&families) {
+        if read_sysctl(ns, switch.key).map_err(|source| Error::Sysctl { source })? != "1" {
+            changed.push(format!("sysctl {} is not 1", switch.key));
+        }
     }
     if changed.is_empty() {
         Ok(())
@@ -94,14 +96,16 @@ pub fn verify(ns: &Netns, spec: &CaptureSpec, backend: &dyn RuleBackend) -> Resu
 }
 
 fn prepare(ns: &Netns, families: &[Family]) -> Result<(), Error> {
-    set(ns, SYSCTL_ACCEPT_MARK, "1").map_err(|source| Error::Sysctl { source })?;
+    for switch in needed(families) {
+        set(ns, switch, "1").map_err(|source| Error::Sysctl { source })?;
+    }
     policy_route::add(ns, families)
 }
 
 fn undo(ns: &Netns) -> Result<(), Error> {
     policy_route::remove(ns, &[Family::V4, Family::V6])?;
-    for key in [SYSCTL_ACCEPT_MARK, SYSCTL_LIBERAL] {
-        match set(ns, key, "0") {
+    for switch in NEEDED.into_iter().chain([LIBERAL]) {
+        match set(ns, switch, "0") {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 return Err(Error::Sysctl { source: e });
             }
@@ -111,11 +115,18 @@ fn undo(ns: &Netns) -> Result<(), Error> {
     Ok(())
 }
 
+fn needed(families: &[Family]) -> impl Iterator<Item = Switch> {
+    NEEDED.into_iter().filter(|switch| {
+        switch
+            .family
+            .is_none_or(|family| families.contains(&family))
+    })
+}
+
 /// Writes only what differs, so that a read-only `/proc/sys` with the right value is fine.
-fn set(ns: &Netns, key: &str, value: &str) -> io::Result<()> {
-    if read_sysctl(ns, key)? == value {
-        Ok(())
-    } else {
-        write_sysctl(ns, key, value)
+fn set(ns: &Netns, switch: Switch, value: &str) -> io::Result<()> {
+    if read_sysctl(ns, switch.key)? == value {
+        return Ok(());
     }
+    write_sysctl(ns, switch.key, value)
 }

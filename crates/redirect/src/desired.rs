@@ -33,13 +33,42 @@ const EXEMPT: &str = "-m mark --mark 0x5e0/0xff0";
 /// A connection's first packet. Later packets of a connection older than the rules must never match.
 const FIRST: &str = "-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN";
 
-/// Set in the pod's namespace while it is captured, and to 0 when it is released: the app's answers to the proxy carry
-/// the mark of the question, which leads them back over loopback.
-pub const SYSCTL_ACCEPT_MARK: &str = "net.ipv4.tcp_fwmark_accept";
-/// Set in the pod's namespace while it is captured, and to 0 when it is released. A segment outside of the window that
-/// connection tracking calls invalid would reach the pod untranslated, and the kernel would answer it with a reset that
-/// ends the good connection.
-pub const SYSCTL_LIBERAL: &str = "net.netfilter.nf_conntrack_tcp_be_liberal";
+/// A setting of the pod's namespace: 1 while the pod is captured, 0 (the kernel's default) when it is released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Switch {
+    /// Name of the sysctl.
+    pub key: &'static str,
+    /// The family that needs it; none for both.
+    pub family: Option<Family>,
+}
+
+/// The settings without which captured connections would not work.
+///
+/// The app's answers to the proxy go to the client's address, yet must come back over loopback, so they have to carry
+/// the mark of what they answer: those of a socket by `tcp_fwmark_accept`; those without one (the reset of a closed
+/// port above all, which would otherwise leave the pod and let the proxy wait) by `fwmark_reflect`.
+pub const NEEDED: [Switch; 3] = [
+    Switch {
+        key: "net.ipv4.tcp_fwmark_accept",
+        family: None,
+    },
+    Switch {
+        key: "net.ipv4.fwmark_reflect",
+        family: Some(Family::V4),
+    },
+    Switch {
+        key: "net.ipv6.fwmark_reflect",
+        family: Some(Family::V6),
+    },
+];
+
+/// Without it a segment outside of the window, which connection tracking calls invalid, would reach the pod
+/// untranslated, and the kernel would answer with a reset that ends the good connection. It exists once connection
+/// tracking is loaded.
+pub const LIBERAL: Switch = Switch {
+    key: "net.netfilter.nf_conntrack_tcp_be_liberal",
+    family: None,
+};
 
 /// Address family of a rule set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,0 +1,94 @@
+//! Packets that no socket would send: an echo request, and a segment far outside of its connection's window.
+
+use std::io::{self, Read};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use weft_netns::Netns;
+
+/// One ping, one answer.
+pub(crate) fn ping(ns: &Netns, to: IpAddr) -> io::Result<()> {
+    let (protocol, request, answer) = if to.is_ipv4() {
+        (Protocol::ICMPV4, 8, 0)
+    } else {
+        (Protocol::ICMPV6, 128, 129)
+    };
+    let mut socket = raw(ns, to, protocol)?;
+    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+    let mut message = [request, 0, 0, 0, 0x57, 0xef, 0, 1];
+    if to.is_ipv4() {
+        let sum = checksum(&message);
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+    }
+    socket.send_to(&message, &SocketAddr::new(to, 0).into())?;
+    let until = Instant::now() + Duration::from_secs(5);
+    let mut buf = [0; 256];
+    while Instant::now() < until {
+        let n = socket.read(&mut buf)?;
+        let packet = &buf[..n];
+        // IPv4 raw sockets show the IP header, IPv6 ones do not.
+        let body = if to.is_ipv4() { &packet[20..] } else { packet };
+        if body.first() == Some(&answer) && body[4..8] == message[4..8] {
+            return Ok(());
+        }
+    }
+    Err(io::ErrorKind::TimedOut.into())
+}
+
+/// An ACK of a living connection with a sequence number from nowhere.
+pub(crate) fn stray_segment(ns: &Netns, from: SocketAddr, to: SocketAddr) -> io::Result<()> {
+    let mut segment = Vec::new();
+    segment.extend(from.port().to_be_bytes());
+    segment.extend(to.port().to_be_bytes());
+    segment.extend([
+        0x12,
+        0x34,
+        0x56,
+        0x78,
+        0x9a,
+        0xbc,
+        0xde,
+        0xf0,
+        5 << 4,
+        0x10,
+        0xff,
+        0xff,
+        0,
+        0,
+        0,
+        0,
+    ]);
+    let mut summed: Vec<u8> = [from.ip(), to.ip()].iter().flat_map(octets).collect();
+    summed.extend((segment.len() as u32).to_be_bytes());
+    summed.extend(6u32.to_be_bytes());
+    summed.extend(&segment);
+    segment[16..18].copy_from_slice(&checksum(&summed).to_be_bytes());
+    let socket = raw(ns, to.ip(), Protocol::TCP)?;
+    socket.send_to(&segment, &SocketAddr::new(to.ip(), 0).into())?;
+    Ok(())
+}
+
+fn raw(ns: &Netns, to: IpAddr, protocol: Protocol) -> io::Result<Socket> {
+    let domain = Domain::for_address(SocketAddr::new(to, 0));
+    ns.run(|| Socket::new(domain, Type::RAW, Some(protocol)))?
+}
+
+fn octets(ip: &IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    }
+}
+
+/// The sum of RFC 1071 over an even number of bytes.
+fn checksum(bytes: &[u8]) -> u16 {
+    let mut sum: u32 = bytes
+        .chunks(2)
+        .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
+        .sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}
