@@ -158,19 +158,32 @@ fn connections_survive_legacy_v6() {
 /// port: none may be reset for it.
 fn borrowed_addresses_never_collide(flavour: Flavour, family: Family) {
     const CONNECTIONS: usize = 3000;
+    const HELD: usize = 480;
     const AT_ONCE: usize = 12;
     let mut w = World::new(flavour, family);
     w.capture("b", &CaptureSpec::default());
     let _app = Server::start(&w.b.ns, (w.any(), APP));
-    let failed: usize = std::thread::scope(|scope| {
+    let to = w.app(&w.b);
+    // Those that stay open are in the way of those that come and go.
+    let mut held: Vec<Chat> = (0..HELD)
+        .filter_map(|_| Chat::open(&w.a.ns, to).ok())
+        .collect();
+    let mut failed = HELD - held.len();
+    failed += std::thread::scope(|scope| {
         let client = || {
-            (0..CONNECTIONS / AT_ONCE)
-                .filter(|_| talk(&w.a.ns, w.app(&w.b)).is_err())
-                .count()
+            let each = (CONNECTIONS - HELD) / AT_ONCE;
+            (0..each).filter(|_| talk(&w.a.ns, to).is_err()).count()
         };
         let clients: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(client)).collect();
-        clients.into_iter().map(|c| c.join().unwrap()).sum()
+        clients
+            .into_iter()
+            .map(|c| c.join().unwrap())
+            .sum::<usize>()
     });
+    failed += held
+        .iter_mut()
+        .filter_map(|chat| chat.echo(100).err())
+        .count();
     assert_eq!(failed, 0);
     assert_eq!(w.relay.hits().len(), CONNECTIONS);
 }

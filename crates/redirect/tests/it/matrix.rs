@@ -495,7 +495,9 @@ fn row_34_stray_segments_do_not_reset(mut w: World) {
     // From outside of the mesh into it, and out of it.
     for (from, ns) in [(w.node_ip(), &w.node), (w.ip(&w.a), &w.a.ns)] {
         let mut chat = Chat::open(ns, to).unwrap();
-        raw::stray_segment(ns, (from, chat.local_port()).into(), to).unwrap();
+        let mut intruder = raw::Intruder::new(ns, (from, chat.local_port()).into(), to).unwrap();
+        chat.echo(100).unwrap();
+        intruder.stray_segment().unwrap();
         chat.echo(100).unwrap();
         chat.finish().unwrap();
     }

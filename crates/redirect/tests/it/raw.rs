@@ -1,4 +1,5 @@
-//! Packets that no socket would send: an echo request, and a segment far outside of its connection's window.
+//! Packets that no socket would send: an echo request, and a segment far outside of its
+//! connection's window.
 
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
@@ -36,37 +37,66 @@ pub(crate) fn ping(ns: &Netns, to: IpAddr) -> io::Result<()> {
     Err(io::ErrorKind::TimedOut.into())
 }
 
-/// An ACK of a living connection with a sequence number from nowhere.
-pub(crate) fn stray_segment(ns: &Netns, from: SocketAddr, to: SocketAddr) -> io::Result<()> {
-    let mut segment = Vec::new();
-    segment.extend(from.port().to_be_bytes());
-    segment.extend(to.port().to_be_bytes());
-    segment.extend([
-        0x12,
-        0x34,
-        0x56,
-        0x78,
-        0x9a,
-        0xbc,
-        0xde,
-        0xf0,
-        5 << 4,
-        0x10,
-        0xff,
-        0xff,
-        0,
-        0,
-        0,
-        0,
-    ]);
-    let mut summed: Vec<u8> = [from.ip(), to.ip()].iter().flat_map(octets).collect();
-    summed.extend((segment.len() as u32).to_be_bytes());
-    summed.extend(6u32.to_be_bytes());
-    summed.extend(&segment);
-    segment[16..18].copy_from_slice(&checksum(&summed).to_be_bytes());
-    let socket = raw(ns, to.ip(), Protocol::TCP)?;
-    socket.send_to(&segment, &SocketAddr::new(to.ip(), 0).into())?;
-    Ok(())
+/// Watches one connection from its client's side, and sends into it what its client would not.
+pub(crate) struct Intruder {
+    socket: Socket,
+    client: SocketAddr,
+    server: SocketAddr,
+}
+
+impl Intruder {
+    pub(crate) fn new(ns: &Netns, client: SocketAddr, server: SocketAddr) -> io::Result<Self> {
+        let socket = raw(ns, server.ip(), Protocol::TCP)?;
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            socket,
+            client,
+            server,
+        })
+    }
+
+    /// A segment far outside of the window that acknowledges all that the server has sent: if the kernel takes it for
+    /// part of no connection, its reset fits the client's connection exactly.
+    pub(crate) fn stray_segment(&mut self) -> io::Result<()> {
+        let (expected, acknowledged) = self.sequence()?;
+        let mut segment = Vec::new();
+        segment.extend(self.client.port().to_be_bytes());
+        segment.extend(self.server.port().to_be_bytes());
+        segment.extend(acknowledged.wrapping_add(1 << 30).to_be_bytes());
+        segment.extend(expected.to_be_bytes());
+        segment.extend([5 << 4, 0x10, 0xff, 0xff, 0, 0, 0, 0]);
+        let mut summed: Vec<u8> = [self.client.ip(), self.server.ip()]
+            .iter()
+            .flat_map(octets)
+            .collect();
+        summed.extend((segment.len() as u32).to_be_bytes());
+        summed.extend(6u32.to_be_bytes());
+        summed.extend(&segment);
+        segment[16..18].copy_from_slice(&checksum(&summed).to_be_bytes());
+        self.socket
+            .send_to(&segment, &SocketAddr::new(self.server.ip(), 0).into())
+            .map(drop)
+    }
+
+    /// The server's next sequence number, and the client's as the server knows it, after all that has arrived.
+    fn sequence(&mut self) -> io::Result<(u32, u32)> {
+        let (mut last, mut buf) = (None, [0; 4096]);
+        while let Ok(n) = self.socket.read(&mut buf) {
+            let segment = if self.server.is_ipv4() {
+                &buf[20..n]
+            } else {
+                &buf[..n]
+            };
+            let port = |at: usize| u16::from_be_bytes([segment[at], segment[at + 1]]);
+            if (port(0), port(2)) == (self.server.port(), self.client.port()) {
+                let number =
+                    |at: usize| u32::from_be_bytes(segment[at..at + 4].try_into().unwrap());
+                let payload = segment.len() - usize::from(segment[12] >> 4) * 4;
+                last = Some((number(4).wrapping_add(payload as u32), number(8)));
+            }
+        }
+        last.ok_or_else(|| io::Error::other("no segment of the connection was seen"))
+    }
 }
 
 fn raw(ns: &Netns, to: IpAddr, protocol: Protocol) -> io::Result<Socket> {
