@@ -89,8 +89,9 @@ impl NodeKind {
 pub struct Resume {
     /// Their generation.
     pub generation: u64,
-    /// Their digest.
-    pub digest: Digest,
+    /// Their digest; `None` when the node cannot vouch for them (another schema, or it found that it had drifted):
+    /// the operator then sends a reset above this generation.
+    pub digest: Option<Digest>,
 }
 
 /// What the operator says.

@@ -47,7 +47,7 @@ pub struct Hello {
 pub struct Resume {
     #[prost(uint64, tag = "1")]
     pub generation: u64,
-    /// Digest of the tables that the node holds, 16 bytes.
+    /// Digest of the tables that the node holds, 16 bytes; empty: the node cannot vouch for them, send a reset.
     #[prost(bytes = "bytes", tag = "2")]
     pub digest: ::prost::bytes::Bytes,
 }

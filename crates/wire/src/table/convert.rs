@@ -66,7 +66,7 @@ impl From<Hello> for proto::Hello {
         };
         let resume = hello.resume.map(|resume| proto::Resume {
             generation: resume.generation,
-            digest: digest_bytes(Some(resume.digest)),
+            digest: digest_bytes(resume.digest),
         });
         Self {
             node: hello.node,
@@ -92,9 +92,9 @@ impl TryFrom<proto::Hello> for Hello {
             return invalid("hello.node: empty or too long; set --node-name");
         }
         let resume = match hello.resume {
-            Some(resume) => digest(&resume.digest)?.map(|digest| Resume {
+            Some(resume) => Some(Resume {
                 generation: resume.generation,
-                digest,
+                digest: digest(&resume.digest)?,
             }),
             None => None,
         };

@@ -1,0 +1,258 @@
+//! Carries out what the session decides: connects, reconnects for ever, moves messages, publishes states and writes the
+//! last good one to disk. Everything runs on two small tasks; nothing here decides.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::Endpoint;
+use weft_wire::table::rpc;
+use weft_wire::table::{NodeMessage, OperatorMessage};
+
+use crate::backoff::Backoff;
+use crate::handle::Owner;
+use crate::session::{Action, Event, Session, Snapshot};
+use crate::{ClientConfig, StartError, disk};
+
+/// Limit of one TCP connect, and of the call that opens the stream.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// A ping this often, and its answer within [`PING_TIMEOUT`]: an operator that vanished without a word is noticed after
+/// at most eight seconds.
+const PING_EVERY: Duration = Duration::from_secs(4);
+/// Time for the answer to a ping.
+const PING_TIMEOUT: Duration = Duration::from_secs(4);
+/// At most one write of the state per this time; the newest counts.
+const WRITE_EVERY: Duration = Duration::from_secs(1);
+
+/// What the tasks are made of.
+pub(crate) struct Parts {
+    pub(crate) session: Session,
+    pub(crate) owner: Owner,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) dir: PathBuf,
+    pub(crate) shutdown: CancellationToken,
+}
+
+/// The operator's address with the connection's limits.
+pub(crate) fn endpoint(config: &ClientConfig) -> Result<Endpoint, StartError> {
+    let invalid = |reason: &dyn std::fmt::Display| StartError::Operator {
+        uri: config.operator.clone(),
+        reason: reason.to_string(),
+    };
+    let endpoint =
+        Endpoint::from_shared(config.operator.clone()).map_err(|error| invalid(&error))?;
+    if endpoint.uri().scheme_str() != Some("http") || endpoint.uri().host().is_none() {
+        return Err(invalid(&"it needs the scheme http and a host"));
+    }
+    Ok(endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .tcp_nodelay(true))
+}
+
+/// Starts both tasks on the current runtime.
+pub(crate) fn spawn(parts: Parts, tasks: &TaskTracker) {
+    let (keep, kept) = watch::channel(None);
+    let client = Client {
+        session: parts.session,
+        owner: parts.owner,
+        endpoint: parts.endpoint,
+        keep,
+        outgoing: None,
+        backoff: Backoff::new(),
+    };
+    tasks.spawn(write(parts.dir, kept));
+    tasks.spawn(async move {
+        // Dropping the client closes `keep`, which lets the writer finish.
+        parts.shutdown.run_until_cancelled_owned(client.run()).await;
+    });
+    tasks.close();
+}
+
+struct Client {
+    session: Session,
+    owner: Owner,
+    endpoint: Endpoint,
+    keep: watch::Sender<Option<Snapshot>>,
+    outgoing: Option<mpsc::UnboundedSender<NodeMessage>>,
+    backoff: Backoff,
+}
+
+impl Client {
+    async fn run(mut self) {
+        loop {
+            let error = self.stream().await;
+            self.outgoing = None;
+            let _ = self.take(Event::Lost);
+            self.report(error);
+            let pause = self.backoff.next();
+            self.meanwhile(tokio::time::sleep(pause)).await;
+        }
+    }
+
+    /// One connection from beginning to end; returns why it ended.
+    async fn stream(&mut self) -> String {
+        let (outgoing, messages) = mpsc::unbounded_channel();
+        let endpoint = self.endpoint.clone();
+        let connecting = async move {
+            let channel = endpoint.connect().await.map_err(|error| describe(&error))?;
+            let stream = rpc::connect(channel, UnboundedReceiverStream::new(messages));
+            match tokio::time::timeout(CONNECT_TIMEOUT, stream).await {
+                Ok(opened) => opened.map_err(|status| describe(&status)),
+                Err(_) => Err("the operator does not answer the call".to_owned()),
+            }
+        };
+        let mut incoming = match self.meanwhile(connecting).await {
+            Ok(incoming) => incoming,
+            Err(error) => return error,
+        };
+        self.outgoing = Some(outgoing);
+        tracing::info!(operator = %self.endpoint.uri(), "connected to the operator");
+        self.owner.status.send_modify(|status| {
+            status.connected = true;
+            status.last_error = None;
+        });
+        let mut end = self.take(Event::Connected);
+        loop {
+            if let Some(reason) = end {
+                return reason;
+            }
+            end = tokio::select! {
+                message = incoming.next() => self.received(message),
+                Some(event) = self.owner.events.recv() => self.take(event),
+            };
+        }
+    }
+
+    /// Handles one result of the stream; returns why the connection ends, if it does.
+    fn received(
+        &mut self,
+        message: Result<Option<OperatorMessage>, tonic::Status>,
+    ) -> Option<String> {
+        match message {
+            Ok(Some(message)) => {
+                // Only an operator that talks proves that connecting again at once makes sense.
+                self.backoff.reset();
+                self.take(Event::Message(message))
+            }
+            Ok(None) => Some("the operator has ended the stream".to_owned()),
+            Err(status) => Some(describe(&status)),
+        }
+    }
+
+    /// Awaits `future` while the owner's events are handled.
+    async fn meanwhile<T>(&mut self, future: impl Future<Output = T>) -> T {
+        let mut future = std::pin::pin!(future);
+        loop {
+            tokio::select! {
+                out = &mut future => return out,
+                Some(event) = self.owner.events.recv() => {
+                    let _ = self.take(event);
+                }
+            }
+        }
+    }
+
+    /// Gives the session an event and does what it says; returns why the connection ends, if it does.
+    fn take(&mut self, event: Event) -> Option<String> {
+        let mut end = None;
+        for action in self.session.on(event) {
+            match action {
+                Action::Send(message) => self.send(message),
+                Action::Offer(state) => {
+                    self.owner.state.send_replace(state);
+                }
+                Action::Keep => {
+                    self.keep.send_replace(self.session.saved());
+                    let applied = self.session.good().generation;
+                    self.owner.status.send_if_modified(|status| {
+                        std::mem::replace(&mut status.applied, applied) != applied
+                    });
+                }
+                Action::Forget(interest) => self.owner.forget(&interest),
+                Action::Reconnect(reason) => end = Some(reason),
+            }
+        }
+        end
+    }
+
+    fn send(&mut self, message: NodeMessage) {
+        if let NodeMessage::Ack { .. } = &message {
+            self.owner.status.send_modify(|status| status.deltas += 1);
+        }
+        if let NodeMessage::Nack { generation, reason } = &message {
+            tracing::error!(
+                generation,
+                reason,
+                "tables refused; the last good ones stay in use"
+            );
+            self.owner.status.send_modify(|status| {
+                status.refused += 1;
+                status.last_error = Some(reason.clone());
+            });
+        }
+        if let Some(outgoing) = &self.outgoing {
+            // A closed stream is noticed where it is read.
+            let _ = outgoing.send(message);
+        }
+    }
+
+    /// Logs the end of a connection, or the first of a row of equal failures.
+    fn report(&mut self, error: String) {
+        let mut news = false;
+        self.owner.status.send_modify(|status| {
+            news = status.connected || status.last_error.as_ref() != Some(&error);
+            status.connected = false;
+            status.last_error = Some(error.clone());
+        });
+        if news {
+            let generation = self.session.good().generation;
+            tracing::warn!(
+                error,
+                generation,
+                "no operator; serving what is there and trying again"
+            );
+        }
+    }
+}
+
+/// Writes the newest state, at most once per [`WRITE_EVERY`], and a last time when the client has gone.
+async fn write(dir: PathBuf, mut kept: watch::Receiver<Option<Snapshot>>) {
+    while kept.changed().await.is_ok() {
+        let Some(snapshot) = kept.borrow_and_update().clone() else {
+            continue;
+        };
+        let (dir, generation) = (dir.clone(), snapshot.state.generation);
+        let stored = tokio::task::spawn_blocking(move || disk::store(&dir, &snapshot)).await;
+        if let Ok(Err(error)) = stored {
+            tracing::error!(%error, generation, "cannot write the last good tables; a restart would use older ones");
+        }
+        // Ends early when the client goes, so that the last state is written before the process ends.
+        let _ = tokio::time::timeout(WRITE_EVERY, closed(&kept)).await;
+    }
+}
+
+async fn closed(kept: &watch::Receiver<Option<Snapshot>>) {
+    let mut kept = kept.clone();
+    while kept.changed().await.is_ok() {}
+}
+
+/// An error with its causes: tonic's outermost text alone says "transport error".
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let inner = error.to_string();
+        if !text.contains(&inner) {
+            text.push_str(": ");
+            text.push_str(&inner);
+        }
+        cause = error.source();
+    }
+    text
+}
