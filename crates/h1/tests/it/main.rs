@@ -4,11 +4,16 @@
 
 mod basics;
 mod bodies;
+mod differential;
 mod encode;
 mod garden;
+mod generate;
 mod headers;
 mod limits;
 mod probes;
+mod properties;
+mod reference;
+mod replay;
 mod requests;
 mod responses;
 mod stream;

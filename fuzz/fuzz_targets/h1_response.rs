@@ -1,0 +1,4 @@
+//! Response heads and bodies; the laws and their reasons stand at `weft_h1::fuzz::response`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| weft_h1::fuzz::response(data).unwrap());
