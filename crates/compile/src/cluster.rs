@@ -1,0 +1,332 @@
+//! Lookups built once per snapshot: who lives, who owns an address, which slices belong to which service.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use weft_k8s::core::{EndpointSlice, Pod, Service};
+use weft_k8s::{Kind, Located, Name, Snapshot};
+use weft_model::id::{ObjectName, ServiceId, WorkloadId, assign};
+
+use crate::Settings;
+use crate::code::Code;
+use crate::diagnostic::{Findings, Subject};
+use crate::host::Hosts;
+
+/// A pod that is bound to a node and has not ended.
+pub(crate) struct LivePod<'a> {
+    pub(crate) id: WorkloadId,
+    pub(crate) name: &'a Name,
+    pub(crate) located: &'a Located<Arc<Pod>>,
+    pub(crate) ips: Vec<IpAddr>,
+}
+
+impl<'a> LivePod<'a> {
+    pub(crate) fn pod(&self) -> &'a Pod {
+        &self.located.value
+    }
+
+    pub(crate) fn subject(&self) -> Subject<'a> {
+        Subject {
+            kind: Kind::Pod.name(),
+            name: self.name,
+            origin: self.located,
+        }
+    }
+}
+
+/// A service that has addresses of its own in the cluster (all but ExternalName).
+pub(crate) struct LiveService<'a> {
+    pub(crate) id: ServiceId,
+    pub(crate) name: ObjectName,
+    pub(crate) key: &'a Name,
+    pub(crate) located: &'a Located<Arc<Service>>,
+}
+
+impl<'a> LiveService<'a> {
+    pub(crate) fn service(&self) -> &'a Service {
+        &self.located.value
+    }
+
+    pub(crate) fn subject(&self) -> Subject<'a> {
+        Subject {
+            kind: Kind::Service.name(),
+            name: self.key,
+            origin: self.located,
+        }
+    }
+}
+
+/// The snapshot with its lookups.
+pub(crate) struct Cluster<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) settings: &'a Settings,
+    pub(crate) pods: BTreeMap<&'a Name, LivePod<'a>>,
+    /// Owner of each pod address; pods on the host's network own none.
+    pub(crate) by_ip: BTreeMap<IpAddr, &'a Name>,
+    pub(crate) services: BTreeMap<ObjectName, LiveService<'a>>,
+    pub(crate) hosts: Hosts,
+    slices: BTreeMap<ObjectName, Vec<&'a EndpointSlice>>,
+    workload_namespaces: BTreeSet<&'a str>,
+}
+
+impl<'a> Cluster<'a> {
+    pub(crate) fn build(
+        snapshot: &'a Snapshot,
+        settings: &'a Settings,
+        findings: &mut Findings,
+    ) -> Self {
+        let pods = live_pods(snapshot, findings);
+        let by_ip = owners(&pods, findings);
+        let services = live_services(snapshot);
+        let hosts = Hosts::new(&settings.cluster_domain, services.keys().cloned());
+        let mut slices: BTreeMap<ObjectName, Vec<&EndpointSlice>> = BTreeMap::new();
+        for (name, slice) in &snapshot.endpoint_slices {
+            if let Some(service) = slice.value.service() {
+                slices
+                    .entry(ObjectName::new(&name.namespace, service))
+                    .or_default()
+                    .push(&slice.value);
+            }
+        }
+        let mut cluster = Self {
+            snapshot,
+            settings,
+            pods,
+            by_ip,
+            services,
+            hosts,
+            slices,
+            workload_namespaces: BTreeSet::new(),
+        };
+        cluster.workload_namespaces = templates(snapshot)
+            .map(|(namespace, _)| namespace)
+            .collect();
+        cluster
+    }
+
+    /// Slices of a service, by name of the slice.
+    pub(crate) fn slices(&self, service: &ObjectName) -> &[&'a EndpointSlice] {
+        self.slices.get(service).map_or(&[], Vec::as_slice)
+    }
+
+    /// The pod behind an endpoint: by reference, else by address.
+    pub(crate) fn pod_of(
+        &self,
+        slice: &EndpointSlice,
+        endpoint: &weft_k8s::core::Endpoint,
+    ) -> Option<&LivePod<'a>> {
+        match endpoint
+            .target_ref
+            .as_ref()
+            .filter(|target| target.kind == "Pod")
+        {
+            Some(target) => self
+                .pods
+                .get(&Name::new(&slice.metadata.namespace, &target.name)),
+            None => {
+                let ip: IpAddr = endpoint.addresses.first()?.parse().ok()?;
+                self.pods.get(self.by_ip.get(&ip)?)
+            }
+        }
+    }
+
+    /// Whether a pod of a reference has ended, so that its address must not be used.
+    pub(crate) fn is_ended(
+        &self,
+        slice: &EndpointSlice,
+        endpoint: &weft_k8s::core::Endpoint,
+    ) -> bool {
+        let target = endpoint
+            .target_ref
+            .as_ref()
+            .filter(|target| target.kind == "Pod");
+        target.is_some_and(|target| {
+            let name = Name::new(&slice.metadata.namespace, &target.name);
+            self.snapshot
+                .pods
+                .get(&name)
+                .is_some_and(|pod| pod.value.is_terminated())
+        })
+    }
+
+    /// Whether any workload that the manifests describe in this namespace carries these labels;
+    /// `None` when they describe none, as in a directory of policy alone.
+    pub(crate) fn has_workload(
+        &self,
+        namespace: &str,
+        labels: &[&BTreeMap<String, String>],
+    ) -> Option<bool> {
+        let in_namespace = self
+            .snapshot
+            .pods
+            .keys()
+            .any(|name| name.namespace == namespace);
+        if !in_namespace && !self.workload_namespaces.contains(namespace) {
+            return None;
+        }
+        let carries = |found: &BTreeMap<String, String>| {
+            labels
+                .iter()
+                .all(|wanted| weft_k8s::meta::contains(found, wanted))
+        };
+        let pods = self
+            .snapshot
+            .pods
+            .iter()
+            .filter(|(name, _)| name.namespace == namespace);
+        let mut found = pods.map(|(_, pod)| &pod.value.metadata.labels);
+        Some(
+            found.any(carries)
+                || templates(self.snapshot)
+                    .any(|(place, found)| place == namespace && carries(found)),
+        )
+    }
+}
+
+/// Namespace and pod labels of every controller.
+fn templates(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &BTreeMap<String, String>)> {
+    [
+        &snapshot.deployments,
+        &snapshot.stateful_sets,
+        &snapshot.daemon_sets,
+    ]
+    .into_iter()
+    .flatten()
+    .map(|(name, controller)| {
+        (
+            name.namespace.as_str(),
+            &controller.value.spec.template.metadata.labels,
+        )
+    })
+}
+
+/// The vocabulary of the tables for a name of the manifests.
+pub(crate) fn object(name: &Name) -> ObjectName {
+    ObjectName::new(&name.namespace, &name.name)
+}
+
+fn live_pods<'a>(
+    snapshot: &'a Snapshot,
+    findings: &mut Findings,
+) -> BTreeMap<&'a Name, LivePod<'a>> {
+    let live: Vec<_> = snapshot
+        .pods
+        .iter()
+        .filter(|(_, pod)| !pod.value.spec.node_name.is_empty() && !pod.value.is_terminated())
+        .collect();
+    let ids = assign(live.iter().map(|(name, _)| object(name)));
+    let mut pods = BTreeMap::new();
+    for (name, located) in live {
+        let subject = Subject {
+            kind: Kind::Pod.name(),
+            name,
+            origin: located,
+        };
+        let Some(id) = ids.get(&object(name)) else {
+            continue;
+        };
+        let ips = addresses(&located.value, subject, findings);
+        pods.insert(
+            name,
+            LivePod {
+                id: WorkloadId(*id),
+                name,
+                located,
+                ips,
+            },
+        );
+    }
+    pods
+}
+
+fn addresses(pod: &Pod, subject: Subject<'_>, findings: &mut Findings) -> Vec<IpAddr> {
+    let all = pod
+        .status
+        .pod_ips
+        .iter()
+        .map(|entry| ("status.podIPs", &entry.ip));
+    let mut ips: Vec<IpAddr> = Vec::new();
+    for (field, text) in std::iter::once(("status.podIP", &pod.status.pod_ip)).chain(all) {
+        match text.parse() {
+            Ok(ip) if ips.contains(&ip) => {}
+            Ok(ip) => ips.push(ip),
+            Err(_) if text.is_empty() => {}
+            Err(_) => findings.add(
+                Code::InvalidAddress,
+                subject,
+                field,
+                format!("\"{text}\" is no IP address"),
+            ),
+        }
+    }
+    ips
+}
+
+/// Who owns each address. Of two pods with one address the one that is not being deleted wins, then the newer.
+fn owners<'a>(
+    pods: &BTreeMap<&'a Name, LivePod<'a>>,
+    findings: &mut Findings,
+) -> BTreeMap<IpAddr, &'a Name> {
+    let mut owners: BTreeMap<IpAddr, &LivePod<'a>> = BTreeMap::new();
+    let rank = |pod: &LivePod<'a>| {
+        let metadata = &pod.pod().metadata;
+        (
+            metadata.deletion_timestamp.is_none(),
+            metadata.creation_timestamp.as_deref(),
+            pod.name,
+        )
+    };
+    for pod in pods.values().filter(|pod| !pod.pod().spec.host_network) {
+        for ip in &pod.ips {
+            let Some(other) = owners.insert(*ip, pod) else {
+                continue;
+            };
+            let (winner, loser) = if rank(other) > rank(pod) {
+                (other, pod)
+            } else {
+                (pod, other)
+            };
+            owners.insert(*ip, winner);
+            if loser.pod().metadata.deletion_timestamp.is_none() {
+                let message = format!(
+                    "the address {ip} belongs to Pod {} too, which gets its traffic",
+                    winner.name
+                );
+                findings.add(
+                    Code::DuplicateAddress,
+                    loser.subject(),
+                    "status.podIP",
+                    message,
+                );
+            }
+        }
+    }
+    owners.into_iter().map(|(ip, pod)| (ip, pod.name)).collect()
+}
+
+fn live_services(snapshot: &Snapshot) -> BTreeMap<ObjectName, LiveService<'_>> {
+    let live: Vec<_> = snapshot
+        .services
+        .iter()
+        .filter(|(_, service)| !service.value.is_external_name())
+        .collect();
+    let ids = assign(live.iter().map(|(name, _)| object(name)));
+    live.into_iter()
+        .filter_map(|(key, located)| {
+            let name = object(key);
+            let id = ServiceId(*ids.get(&name)?);
+            Some((
+                name.clone(),
+                LiveService {
+                    id,
+                    name,
+                    key,
+                    located,
+                },
+            ))
+        })
+        .collect()
+}

@@ -1,0 +1,273 @@
+//! What is captured of a pod: its annotations, and what the kubelet must reach.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use ipnet::IpNet;
+use weft_k8s::core::{Node, Pod};
+use weft_k8s::meta::Metadata;
+use weft_k8s::{IntOrString, Name};
+use weft_model::capture::{CaptureSpec, MAX_LIST, PortRange};
+
+use crate::cluster::{Cluster, LivePod};
+use crate::code::Code;
+use crate::diagnostic::{Findings, Subject};
+
+/// Annotations that are read: ours, then Istio's, which counts where ours is not set.
+const EXCLUDE_INBOUND_PORTS: [&str; 2] = [
+    "weft.mesh/exclude-inbound-ports",
+    "traffic.sidecar.istio.io/excludeInboundPorts",
+];
+const EXCLUDE_OUTBOUND_PORTS: [&str; 2] = [
+    "weft.mesh/exclude-outbound-ports",
+    "traffic.sidecar.istio.io/excludeOutboundPorts",
+];
+const EXCLUDE_OUTBOUND_CIDRS: [&str; 2] = [
+    "weft.mesh/exclude-outbound-cidrs",
+    "traffic.sidecar.istio.io/excludeOutboundIPRanges",
+];
+const INCLUDE_OUTBOUND_CIDRS: [&str; 2] = [
+    "weft.mesh/include-outbound-cidrs",
+    "traffic.sidecar.istio.io/includeOutboundIPRanges",
+];
+
+/// Annotations of Istio about capturing that have no effect here yet.
+const NOT_HONOURED: [&str; 6] = [
+    "traffic.sidecar.istio.io/includeInboundPorts",
+    "traffic.sidecar.istio.io/includeOutboundPorts",
+    "traffic.sidecar.istio.io/excludeInterfaces",
+    "traffic.sidecar.istio.io/kubevirtInterfaces",
+    "istio.io/reroute-virtual-interfaces",
+    "ambient.istio.io/bypass-inbound-capture",
+];
+
+/// The pod's capture: what can be read of its annotations holds, the rest is a finding.
+pub(crate) fn of_pod(
+    cluster: &Cluster<'_>,
+    live: &LivePod<'_>,
+    findings: &mut Findings,
+) -> CaptureSpec {
+    let metadata = &live.pod().metadata;
+    let mut reader = Reader {
+        metadata,
+        subject: live.subject(),
+        findings,
+    };
+    let exclude_inbound_ports = reader.list(EXCLUDE_INBOUND_PORTS, port_range);
+    let exclude_outbound_ports = reader.list(EXCLUDE_OUTBOUND_PORTS, port_range);
+    let exclude_outbound_cidrs = reader.list(EXCLUDE_OUTBOUND_CIDRS, network);
+    let include_outbound_cidrs = match value(metadata, INCLUDE_OUTBOUND_CIDRS) {
+        Some((_, text)) if text.trim() == "*" => Vec::new(),
+        _ => reader.list(INCLUDE_OUTBOUND_CIDRS, network),
+    };
+    reader.not_honoured();
+    let node = cluster
+        .snapshot
+        .nodes
+        .get(&Name::new("", &live.pod().spec.node_name));
+    CaptureSpec {
+        exclude_outbound_ports,
+        exclude_outbound_cidrs,
+        include_outbound_cidrs,
+        exclude_inbound_ports,
+        node_ips: node.map(|node| node_ips(&node.value)).unwrap_or_default(),
+        probe_ports: probe_ports(live.pod(), live.subject(), findings),
+    }
+}
+
+/// The annotation of ours or Istio's that counts, with its key.
+fn value<'a>(metadata: &'a Metadata, keys: [&'static str; 2]) -> Option<(&'static str, &'a str)> {
+    keys.into_iter().find_map(|key| {
+        metadata
+            .annotations
+            .get(key)
+            .map(|text| (key, text.as_str()))
+    })
+}
+
+struct Reader<'a> {
+    metadata: &'a Metadata,
+    subject: Subject<'a>,
+    findings: &'a mut Findings,
+}
+
+impl Reader<'_> {
+    /// Reads a list separated by commas; sorted, without repetitions.
+    fn list<T: Ord>(
+        &mut self,
+        keys: [&'static str; 2],
+        read: fn(&str) -> Result<T, String>,
+    ) -> Vec<T> {
+        for key in keys
+            .into_iter()
+            .filter(|key| self.metadata.labels.contains_key(*key))
+        {
+            let message = format!(
+                "{key} is read as an annotation, not as a label; move it to metadata.annotations"
+            );
+            self.findings.add(
+                Code::WrongPlace,
+                self.subject,
+                &format!("metadata.labels[\"{key}\"]"),
+                message,
+            );
+        }
+        let Some((key, text)) = value(self.metadata, keys) else {
+            return Vec::new();
+        };
+        let field = format!("metadata.annotations[\"{key}\"]");
+        let mut list = BTreeSet::new();
+        for item in text
+            .split(',')
+            .map(str::trim)
+            .filter(|item| !item.is_empty())
+        {
+            match read(item) {
+                Ok(_) if list.len() == MAX_LIST => {
+                    let message = format!(
+                        "more than {MAX_LIST} entries; those from \"{item}\" on are left out"
+                    );
+                    self.findings
+                        .add(Code::InvalidAnnotation, self.subject, &field, message);
+                    break;
+                }
+                Ok(value) => drop(list.insert(value)),
+                Err(message) => {
+                    self.findings
+                        .add(Code::InvalidAnnotation, self.subject, &field, message)
+                }
+            }
+        }
+        list.into_iter().collect()
+    }
+
+    fn not_honoured(&mut self) {
+        for key in NOT_HONOURED
+            .into_iter()
+            .filter(|key| self.metadata.annotations.contains_key(*key))
+        {
+            let field = format!("metadata.annotations[\"{key}\"]");
+            self.findings.add(
+                Code::AnnotationNotHonoured,
+                self.subject,
+                &field,
+                format!("{key} has no effect yet"),
+            );
+        }
+    }
+}
+
+fn port_range(text: &str) -> Result<PortRange, String> {
+    let wrong = || {
+        format!(
+            "\"{text}\" is no port; write numbers from 1 to 65535 like 8080 or ranges like 9000-9010"
+        )
+    };
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let number = |text: &str| {
+        text.trim()
+            .parse::<u16>()
+            .ok()
+            .filter(|port| *port > 0)
+            .ok_or_else(wrong)
+    };
+    let range = PortRange {
+        first: number(first)?,
+        last: number(last)?,
+    };
+    if range.first > range.last {
+        Err(wrong())
+    } else {
+        Ok(range)
+    }
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let single = || text.parse::<IpAddr>().map(IpNet::from);
+    let net = text.parse::<IpNet>().or_else(|_| single());
+    net.map(|net| net.trunc())
+        .map_err(|_| format!("\"{text}\" is no network; write it like 10.0.0.0/8 or fd00::/8"))
+}
+
+/// Addresses from which the kubelet reaches pods: the node's own, and the bridge, which by custom has the first
+/// address of each pod network.
+fn node_ips(node: &Node) -> Vec<IpAddr> {
+    let own = node
+        .status
+        .addresses
+        .iter()
+        .filter_map(|address| address.address.parse().ok());
+    let networks = std::iter::once(&node.spec.pod_cidr).chain(&node.spec.pod_cidrs);
+    let bridges = networks
+        .filter_map(|text| text.parse::<IpNet>().ok())
+        .filter_map(|net| net.hosts().next());
+    own.chain(bridges)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect()
+}
+
+/// Ports that the kubelet calls on the pod: probes and hooks, named ports by number.
+fn probe_ports(pod: &Pod, subject: Subject<'_>, findings: &mut Findings) -> Vec<u16> {
+    let mut ports = BTreeSet::new();
+    for container in pod.running_containers() {
+        let probes = [
+            &container.readiness_probe,
+            &container.liveness_probe,
+            &container.startup_probe,
+        ];
+        let hooks = container
+            .lifecycle
+            .iter()
+            .flat_map(|hooks| [&hooks.post_start, &hooks.pre_stop])
+            .flatten();
+        let handlers = probes
+            .into_iter()
+            .flatten()
+            .map(|probe| &probe.handler)
+            .chain(hooks);
+        for port in handlers.filter_map(|handler| handler.port()) {
+            let number = match &port {
+                IntOrString::Int(number) => Some(*number).filter(|number| *number > 0),
+                IntOrString::Name(name) => container
+                    .ports
+                    .iter()
+                    .find(|port| port.name == *name)
+                    .map(|port| port.container_port),
+            };
+            match number {
+                Some(number) => drop(ports.insert(number)),
+                None => {
+                    let message = format!(
+                        "container {} probes port \"{port}\", which it does not declare",
+                        container.name
+                    );
+                    findings.add(Code::ProbePort, subject, "spec.containers", message);
+                }
+            }
+        }
+    }
+    ports.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_and_networks_are_read_or_explained() {
+        assert_eq!(port_range("80").unwrap(), PortRange::one(80));
+        assert_eq!(
+            port_range("80 - 90").unwrap(),
+            PortRange {
+                first: 80,
+                last: 90
+            }
+        );
+        for wrong in ["", "0", "65536", "90-80", "a", "1-2-3", "-1"] {
+            assert!(port_range(wrong).unwrap_err().contains(wrong));
+        }
+        assert_eq!(network("10.1.2.3/8").unwrap().to_string(), "10.0.0.0/8");
+        assert_eq!(network("fd00::1").unwrap().to_string(), "fd00::1/128");
+        assert!(network("10.0.0.0/33").is_err());
+    }
+}

@@ -1,0 +1,161 @@
+//! Header changes, checked: names are lower case and valid, values too, and no change can break the framing.
+
+use weft_k8s::istio::{HeaderChange, Headers};
+use weft_model::route::HeaderOps;
+
+use crate::code::Code;
+use crate::diagnostic::{Findings, Subject};
+
+/// Headers of the connection or the framing: changing them would let one message be read as two (RFC 9112, 11.2).
+const OF_THE_CONNECTION: [&str; 9] = [
+    "connection",
+    "content-length",
+    "http2-settings",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Changes of both directions.
+pub(crate) fn lower(
+    headers: Option<&Headers>,
+    field: &str,
+    subject: Subject<'_>,
+    findings: &mut Findings,
+) -> (HeaderOps, HeaderOps) {
+    let Some(headers) = headers else {
+        return Default::default();
+    };
+    let mut direction = |change: &HeaderChange, name: &str| {
+        let field = format!("{field}.headers.{name}");
+        Reader {
+            field,
+            is_request: name == "request",
+            subject,
+            findings: &mut *findings,
+        }
+        .lower(change)
+    };
+    (
+        direction(&headers.request, "request"),
+        direction(&headers.response, "response"),
+    )
+}
+
+/// The name in lower case, or what is wrong with it.
+pub(crate) fn name(text: &str) -> Result<String, String> {
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if text.is_empty() || !text.bytes().all(valid) {
+        return Err(format!(
+            "\"{text}\" is no header name; use letters, digits and -"
+        ));
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
+struct Reader<'a> {
+    field: String,
+    is_request: bool,
+    subject: Subject<'a>,
+    findings: &'a mut Findings,
+}
+
+impl Reader<'_> {
+    fn lower(&mut self, change: &HeaderChange) -> HeaderOps {
+        let mut ops = HeaderOps::default();
+        for (text, value) in &change.set {
+            ops.set.extend(self.pair("set", text, value));
+        }
+        for (text, value) in &change.add {
+            match self.pair("add", text, value) {
+                Some((name, _)) if name == "host" && self.is_request => {
+                    self.wrong(
+                        "add",
+                        text,
+                        "a request has one host only; put it under set".to_owned(),
+                    );
+                }
+                pair => ops.add.extend(pair),
+            }
+        }
+        for text in &change.remove {
+            match self.header(text) {
+                Ok(name) if name == "host" && self.is_request => {
+                    self.wrong(
+                        "remove",
+                        text,
+                        "a request needs its host; it cannot be removed".to_owned(),
+                    );
+                }
+                Ok(name) => ops.remove.push(name),
+                Err(message) => self.wrong("remove", text, message),
+            }
+        }
+        ops
+    }
+
+    fn pair(&mut self, verb: &str, text: &str, value: &str) -> Option<(String, String)> {
+        if value
+            .bytes()
+            .any(|byte| (byte < b' ' && byte != b'\t') || byte == 0x7f)
+        {
+            self.wrong(
+                verb,
+                text,
+                "the value has a line break or another control character".to_owned(),
+            );
+            return None;
+        }
+        if has_variable(value) {
+            let field = format!("{}.{verb}[\"{text}\"]", self.field);
+            let message = "variables like %REQ(name)% are not honoured yet; the value is sent as it is written";
+            self.findings
+                .add(Code::FieldNotHonoured, self.subject, &field, message);
+        }
+        match self.header(text) {
+            Ok(name) => Some((name, value.to_owned())),
+            Err(message) => {
+                self.wrong(verb, text, message);
+                None
+            }
+        }
+    }
+
+    fn header(&self, text: &str) -> Result<String, String> {
+        if text.eq_ignore_ascii_case(":authority") && self.is_request {
+            return Ok("host".to_owned());
+        }
+        let name = name(text)?;
+        if OF_THE_CONNECTION.contains(&name.as_str()) {
+            return Err(format!(
+                "{name} belongs to the connection and is set by the proxy; leave it out"
+            ));
+        }
+        Ok(name)
+    }
+
+    fn wrong(&mut self, verb: &str, text: &str, message: String) {
+        let field = format!("{}.{verb}[\"{text}\"]", self.field);
+        self.findings
+            .add(Code::InvalidHeader, self.subject, &field, message);
+    }
+}
+
+/// Whether the value has one of Envoy's variables, `%WORD%` or `%WORD(argument)%`.
+fn has_variable(value: &str) -> bool {
+    let mut parts = value.split('%').skip(1).peekable();
+    while let Some(part) = parts.next() {
+        let word = part.split('(').next().unwrap_or_default();
+        let shouted = !word.is_empty()
+            && word
+                .bytes()
+                .all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+        if shouted && parts.peek().is_some() {
+            return true;
+        }
+    }
+    false
+}

@@ -1,0 +1,148 @@
+//! Whether the mesh wants a pod, and what its namespace asks of the access log.
+
+use weft_k8s::core::Namespace;
+use weft_k8s::meta::Metadata;
+use weft_k8s::{Kind, Name};
+use weft_model::pod::{AccessLog, Mode};
+
+use crate::cluster::{Cluster, LivePod};
+use crate::code::Code;
+use crate::diagnostic::{Findings, Subject};
+
+/// Our label.
+pub(crate) const MODE: &str = "weft.mesh/mode";
+/// Istio's label, read where ours is not set.
+pub(crate) const ISTIO_MODE: &str = "istio.io/dataplane-mode";
+/// Annotation of a namespace.
+pub(crate) const ACCESS_LOG: &str = "weft.mesh/access-log";
+/// Namespaces that are never captured: the cluster must start without us.
+pub(crate) const NEVER: [&str; 2] = ["kube-system", "weft-system"];
+
+/// Whether the pod is captured. The pod's own label wins over its namespace's.
+pub(crate) fn of_pod(cluster: &Cluster<'_>, live: &LivePod<'_>, findings: &mut Findings) -> Mode {
+    let namespace = &live.name.namespace;
+    let asked =
+        asked(&live.pod().metadata).or_else(|| asked(&of_namespace(cluster, namespace)?.metadata));
+    let obstacle = if live.pod().spec.host_network {
+        Some("hostNetwork: the pod shares the node's network".to_owned())
+    } else if NEVER.contains(&namespace.as_str()) {
+        Some(format!("namespace {namespace} is never captured"))
+    } else {
+        None
+    };
+    match (asked, obstacle) {
+        (Some(true), None) => Mode::Enabled,
+        (asked, Some(obstacle)) => {
+            if asked == Some(true) {
+                findings.add(
+                    Code::CannotCapture,
+                    live.subject(),
+                    "metadata.labels",
+                    format!("not captured: {obstacle}"),
+                );
+            }
+            Mode::Disabled(obstacle)
+        }
+        (Some(false), None) => {
+            Mode::Disabled("a label of the pod or its namespace opts out".to_owned())
+        }
+        (None, None) => Mode::Disabled(format!(
+            "namespace {namespace} is not labelled {MODE}: enabled"
+        )),
+    }
+}
+
+/// Which requests of the namespace's pods are logged.
+pub(crate) fn access_log(cluster: &Cluster<'_>, namespace: &str) -> AccessLog {
+    let text = of_namespace(cluster, namespace)
+        .and_then(|namespace| namespace.metadata.annotations.get(ACCESS_LOG));
+    text.and_then(|text| read_access_log(text))
+        .unwrap_or_default()
+}
+
+/// Findings about the labels and annotations of one object.
+pub(crate) fn lint(subject: Subject<'_>, metadata: &Metadata, findings: &mut Findings) {
+    for (key, wanted) in [
+        (MODE, "enabled or disabled"),
+        (ISTIO_MODE, "ambient or none"),
+    ] {
+        let field = format!("metadata.labels[\"{key}\"]");
+        match metadata.labels.get(key) {
+            Some(value) if read(key, value).is_none() => {
+                let message = format!("\"{value}\" is no mode; write {wanted}");
+                findings.add(Code::InvalidMode, subject, &field, message);
+            }
+            _ => {}
+        }
+        if metadata.annotations.contains_key(key) {
+            let message = format!(
+                "{key} is read as a label, not as an annotation; move it to metadata.labels"
+            );
+            findings.add(
+                Code::WrongPlace,
+                subject,
+                &format!("metadata.annotations[\"{key}\"]"),
+                message,
+            );
+        }
+    }
+    let field = format!("metadata.annotations[\"{ACCESS_LOG}\"]");
+    if metadata.labels.contains_key(ACCESS_LOG) {
+        let message = format!(
+            "{ACCESS_LOG} is read as an annotation, not as a label; move it to metadata.annotations"
+        );
+        findings.add(
+            Code::WrongPlace,
+            subject,
+            &format!("metadata.labels[\"{ACCESS_LOG}\"]"),
+            message,
+        );
+    }
+    match metadata.annotations.get(ACCESS_LOG) {
+        Some(_) if subject.kind != Kind::Namespace.name() => {
+            let message =
+                format!("{ACCESS_LOG} is read on namespaces only; move it to the Namespace");
+            findings.add(Code::WrongPlace, subject, &field, message);
+        }
+        Some(text) if read_access_log(text).is_none() => {
+            let message = format!("\"{text}\" is no kind of access log; write off, errors or all");
+            findings.add(Code::InvalidAnnotation, subject, &field, message);
+        }
+        _ => {}
+    }
+}
+
+fn of_namespace<'a>(cluster: &Cluster<'a>, namespace: &str) -> Option<&'a Namespace> {
+    cluster
+        .snapshot
+        .namespaces
+        .get(&Name::new("", namespace))
+        .map(|located| &*located.value)
+}
+
+/// What an object's labels ask for; ours before Istio's. A value that cannot be read asks for nothing.
+fn asked(metadata: &Metadata) -> Option<bool> {
+    let key = if metadata.labels.contains_key(MODE) {
+        MODE
+    } else {
+        ISTIO_MODE
+    };
+    metadata.labels.get(key).and_then(|value| read(key, value))
+}
+
+fn read(key: &str, value: &str) -> Option<bool> {
+    match (key, value) {
+        (MODE, "enabled") | (ISTIO_MODE, "ambient") => Some(true),
+        (MODE, "disabled") | (ISTIO_MODE, "none") => Some(false),
+        _ => None,
+    }
+}
+
+fn read_access_log(text: &str) -> Option<AccessLog> {
+    match text {
+        "off" => Some(AccessLog::Off),
+        "errors" => Some(AccessLog::Errors),
+        "all" => Some(AccessLog::All),
+        _ => None,
+    }
+}

@@ -1,0 +1,178 @@
+//! Pods: workloads for everybody, and for the pod's node whether and how it is captured.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use weft_k8s::core as k8s;
+use weft_k8s::{IntOrString, Kind};
+use weft_model::id::WorkloadId;
+use weft_model::pod::{LocalPod, Mode};
+use weft_model::table::Tables;
+use weft_model::workload::Membership;
+
+use crate::cluster::{Cluster, LivePod, LiveService};
+use crate::diagnostic::{Findings, Subject};
+use crate::pass::{capture, mode, services, workload};
+
+/// Fills `workloads`, `pods` and the index of pod addresses.
+pub(crate) fn run(cluster: &Cluster<'_>, tables: &mut Tables, findings: &mut Findings) {
+    for (name, namespace) in &cluster.snapshot.namespaces {
+        let subject = Subject {
+            kind: Kind::Namespace.name(),
+            name,
+            origin: namespace,
+        };
+        mode::lint(subject, &namespace.value.metadata, findings);
+    }
+    let mut memberships = memberships(cluster);
+    for live in cluster.pods.values() {
+        mode::lint(live.subject(), &live.pod().metadata, findings);
+        let services = memberships.remove(&live.id).unwrap_or_default();
+        let mut workload = workload::describe(cluster, live, services);
+        let mode = mode::of_pod(cluster, live, findings);
+        workload.captured = mode == Mode::Enabled;
+        (workload.ingress_policy, workload.egress_policy) = policies(cluster, live);
+        let local = LocalPod {
+            capture: capture::of_pod(cluster, live, findings),
+            access_log: mode::access_log(cluster, &live.name.namespace),
+            workload: workload.clone(),
+            mode,
+        };
+        // Two hand-written pods with one uid: the second is known by its name, so that neither is lost.
+        let uid = if tables.pods.contains_key(&workload.uid) {
+            live.name.to_string()
+        } else {
+            workload.uid.clone()
+        };
+        tables.pods.insert(uid, Arc::new(local));
+        tables.workloads.insert(live.id, Arc::new(workload));
+    }
+    let owned = cluster
+        .by_ip
+        .iter()
+        .filter_map(|(ip, name)| Some((*ip, cluster.pods.get(name)?.id)));
+    tables.index.workloads = owned.collect();
+}
+
+/// Whether a NetworkPolicy selects the pod for ingress and for egress.
+fn policies(cluster: &Cluster<'_>, live: &LivePod<'_>) -> (bool, bool) {
+    let own = cluster
+        .snapshot
+        .network_policies
+        .iter()
+        .filter(|(name, _)| name.namespace == live.name.namespace);
+    let selecting = own.filter(|(_, policy)| {
+        policy
+            .value
+            .spec
+            .pod_selector
+            .selects(&live.pod().metadata.labels)
+    });
+    selecting.fold((false, false), |(ingress, egress), (_, policy)| {
+        (
+            ingress || policy.value.spec.ingress(),
+            egress || policy.value.spec.egress(),
+        )
+    })
+}
+
+/// The ways by which services reach each pod: from slices, and from selectors for services without any slice.
+fn memberships(cluster: &Cluster<'_>) -> BTreeMap<WorkloadId, Vec<Membership>> {
+    let mut found: BTreeMap<WorkloadId, BTreeSet<(usize, u16, u16)>> = BTreeMap::new();
+    let services: Vec<&LiveService<'_>> = cluster.services.values().collect();
+    for (index, service) in services.iter().enumerate() {
+        let ways = match cluster.slices(&service.name) {
+            [] => selected(cluster, service),
+            _ => sliced(cluster, service),
+        };
+        for (pod, port, target) in ways {
+            found.entry(pod).or_default().insert((index, port, target));
+        }
+    }
+    let name = |(index, port, target): (usize, u16, u16)| {
+        let service = services.get(index)?;
+        let declared = service
+            .service()
+            .spec
+            .ports
+            .iter()
+            .find(|declared| declared.is_tcp() && declared.port == port)?;
+        let protocol = services::protocol(declared);
+        Some(Membership {
+            service: service.name.clone(),
+            port,
+            target_port: target,
+            protocol,
+        })
+    };
+    found
+        .into_iter()
+        .map(|(pod, ways)| (pod, ways.into_iter().filter_map(name).collect()))
+        .collect()
+}
+
+/// (pod, service port, pod port) of all slices.
+fn sliced(cluster: &Cluster<'_>, service: &LiveService<'_>) -> Vec<(WorkloadId, u16, u16)> {
+    let mut ways = Vec::new();
+    for slice in cluster.slices(&service.name) {
+        let ports: Vec<_> = ports_of(service.service(), slice).collect();
+        for pod in slice
+            .endpoints
+            .iter()
+            .filter_map(|endpoint| cluster.pod_of(slice, endpoint))
+        {
+            ways.extend(ports.iter().map(|(port, target)| (pod.id, *port, *target)));
+        }
+    }
+    ways
+}
+
+/// (service port, pod port) of a slice: slices name the service's ports.
+pub(crate) fn ports_of<'a>(
+    service: &'a k8s::Service,
+    slice: &'a k8s::EndpointSlice,
+) -> impl Iterator<Item = (u16, u16)> + 'a {
+    let declared = service
+        .spec
+        .ports
+        .iter()
+        .filter(|port| port.is_tcp() && port.port > 0);
+    declared.filter_map(|port| {
+        let named = slice
+            .ports
+            .iter()
+            .filter(|found| matches!(found.protocol.as_str(), "" | "TCP"));
+        let mut named = named.filter(|found| found.name == port.name);
+        let target = named.next()?.port.filter(|target| *target > 0)?;
+        Some((port.port, target))
+    })
+}
+
+fn selected(cluster: &Cluster<'_>, service: &LiveService<'_>) -> Vec<(WorkloadId, u16, u16)> {
+    let spec = &service.service().spec;
+    if spec.selector.is_empty() {
+        return Vec::new();
+    }
+    let pods = cluster.pods.values().filter(|live| {
+        live.name.namespace == service.name.namespace
+            && weft_k8s::meta::contains(&live.pod().metadata.labels, &spec.selector)
+    });
+    pods.flat_map(|live| {
+        let declared = spec
+            .ports
+            .iter()
+            .filter(|port| port.is_tcp() && port.port > 0);
+        declared.filter_map(move |port| Some((live.id, port.port, target(live.pod(), port)?)))
+    })
+    .collect()
+}
+
+fn target(pod: &k8s::Pod, port: &k8s::ServicePort) -> Option<u16> {
+    match &port.target_port {
+        None | Some(IntOrString::Int(0)) => Some(port.port),
+        Some(IntOrString::Int(number)) => Some(*number),
+        Some(IntOrString::Name(name)) => pod.named_port(name, "TCP"),
+    }
+}

@@ -1,0 +1,454 @@
+//! What the manifests say and Weft does not do, by name: fields, kinds, and objects written twice.
+
+use weft_k8s::{Kind, Name, Snapshot, Unread};
+
+use crate::code::Code;
+use crate::diagnostic::{Findings, Origin, Subject};
+
+/// Fields that Istio has and we do not honour yet, with what happens instead. Indices are left out of the path, and
+/// a subset's trafficPolicy is written like the rule's.
+const FIELDS: &[(Kind, &str, &str)] = &[
+    (
+        Kind::VirtualService,
+        "spec.tls",
+        "TLS is carried to the service that was dialled",
+    ),
+    (
+        Kind::VirtualService,
+        "spec.tcp",
+        "TCP is carried to the service that was dialled",
+    ),
+    (
+        Kind::VirtualService,
+        "spec.http[].fault",
+        "no fault is injected",
+    ),
+    (
+        Kind::VirtualService,
+        "spec.http[].mirror",
+        "nothing is mirrored",
+    ),
+    (
+        Kind::VirtualService,
+        "spec.http[].mirrors",
+        "nothing is mirrored",
+    ),
+    (
+        Kind::VirtualService,
+        "spec.http[].mirrorPercentage",
+        "nothing is mirrored",
+    ),
+    (
+        Kind::VirtualService,
+        "spec.http[].mirrorPercent",
+        "nothing is mirrored; its new spelling is mirrorPercentage",
+    ),
+    (
+        Kind::VirtualService,
+        "spec.http[].corsPolicy",
+        "CORS is left to the application",
+    ),
+    (
+        Kind::VirtualService,
+        "spec.http[].delegate",
+        "what the rule matches is answered with 503",
+    ),
+    (
+        Kind::VirtualService,
+        "spec.http[].match[].statPrefix",
+        "no metric has the prefix",
+    ),
+    (
+        Kind::VirtualService,
+        "spec.http[].retries.retryRemoteLocalities",
+        "localities play no part in retries",
+    ),
+    (
+        Kind::VirtualService,
+        "spec.http[].retries.retryIgnorePreviousHosts",
+        "a retry avoids the endpoint that failed when it can",
+    ),
+    (
+        Kind::DestinationRule,
+        "spec.workloadSelector",
+        "the whole rule is left out, because it is meant for some callers only",
+    ),
+    (
+        Kind::DestinationRule,
+        "spec.trafficPolicy.outlierDetection",
+        "no endpoint is ejected",
+    ),
+    (
+        Kind::DestinationRule,
+        "spec.trafficPolicy.tls",
+        "connections stay as they are",
+    ),
+    (
+        Kind::DestinationRule,
+        "spec.trafficPolicy.portLevelSettings",
+        "the policy of the whole host holds",
+    ),
+    (
+        Kind::DestinationRule,
+        "spec.trafficPolicy.tunnel",
+        "connections are direct",
+    ),
+    (
+        Kind::DestinationRule,
+        "spec.trafficPolicy.proxyProtocol",
+        "no PROXY header is sent",
+    ),
+    (
+        Kind::DestinationRule,
+        "spec.trafficPolicy.retryBudget",
+        "retries have no budget",
+    ),
+    (
+        Kind::DestinationRule,
+        "spec.trafficPolicy.loadBalancer.consistentHash",
+        "LEAST_REQUEST is used",
+    ),
+    (
+        Kind::DestinationRule,
+        "spec.trafficPolicy.loadBalancer.localityLbSetting",
+        "localities play no part",
+    ),
+    (
+        Kind::DestinationRule,
+        "spec.trafficPolicy.loadBalancer.warmup",
+        "new endpoints get their full share at once",
+    ),
+    (
+        Kind::DestinationRule,
+        "spec.trafficPolicy.loadBalancer.warmupDurationSecs",
+        "new endpoints get their full share at once",
+    ),
+    (
+        Kind::DestinationRule,
+        "spec.trafficPolicy.connectionPool.http",
+        "HTTP has no such limits",
+    ),
+    (
+        Kind::DestinationRule,
+        "spec.trafficPolicy.connectionPool.tcp.maxConnections",
+        "connections are not counted",
+    ),
+    (
+        Kind::DestinationRule,
+        "spec.trafficPolicy.connectionPool.tcp.tcpKeepalive",
+        "the proxy's own keepalive holds",
+    ),
+    (
+        Kind::DestinationRule,
+        "spec.trafficPolicy.connectionPool.tcp.maxConnectionDuration",
+        "connections have no age limit",
+    ),
+    (
+        Kind::DestinationRule,
+        "spec.trafficPolicy.connectionPool.tcp.idleTimeout",
+        "the proxy's own idle limit holds",
+    ),
+];
+
+/// Names of fields that exist somewhere in these kinds, for hints about slips.
+const NAMES: &[&str] = &[
+    "hosts",
+    "gateways",
+    "http",
+    "exportTo",
+    "name",
+    "match",
+    "route",
+    "redirect",
+    "directResponse",
+    "rewrite",
+    "timeout",
+    "retries",
+    "headers",
+    "uri",
+    "scheme",
+    "method",
+    "authority",
+    "withoutHeaders",
+    "queryParams",
+    "port",
+    "sourceLabels",
+    "sourceNamespace",
+    "ignoreUriCase",
+    "exact",
+    "prefix",
+    "regex",
+    "destination",
+    "weight",
+    "host",
+    "subset",
+    "number",
+    "prefixRewrite",
+    "derivePort",
+    "redirectCode",
+    "status",
+    "body",
+    "string",
+    "bytes",
+    "uriRegexRewrite",
+    "attempts",
+    "perTryTimeout",
+    "retryOn",
+    "backoff",
+    "request",
+    "response",
+    "set",
+    "add",
+    "remove",
+    "trafficPolicy",
+    "subsets",
+    "labels",
+    "loadBalancer",
+    "simple",
+    "connectionPool",
+    "tcp",
+    "connectTimeout",
+    "fault",
+    "mirror",
+    "mirrors",
+    "mirrorPercentage",
+    "corsPolicy",
+    "delegate",
+    "tls",
+    "outlierDetection",
+    "portLevelSettings",
+    "workloadSelector",
+];
+
+/// Groups whose objects are policy of a mesh: one of them without effect must be named.
+const POLICY_GROUPS: [&str; 8] = [
+    "networking.istio.io",
+    "telemetry.istio.io",
+    "extensions.istio.io",
+    "gateway.networking.k8s.io",
+    "split.smi-spec.io",
+    "access.smi-spec.io",
+    "specs.smi-spec.io",
+    "policy.weft.mesh",
+];
+/// Groups whose objects protect.
+const SECURITY_GROUPS: [&str; 2] = ["security.istio.io", "access.smi-spec.io"];
+
+/// All findings of this kind.
+pub(crate) fn run(snapshot: &Snapshot, findings: &mut Findings) {
+    for (name, located) in &snapshot.virtual_services {
+        let subject = Subject {
+            kind: Kind::VirtualService.name(),
+            name,
+            origin: located,
+        };
+        located
+            .unread
+            .iter()
+            .for_each(|unread| field(Kind::VirtualService, unread, subject, findings));
+    }
+    for (name, located) in &snapshot.destination_rules {
+        let subject = Subject {
+            kind: Kind::DestinationRule.name(),
+            name,
+            origin: located,
+        };
+        located
+            .unread
+            .iter()
+            .for_each(|unread| field(Kind::DestinationRule, unread, subject, findings));
+    }
+    for ((_, name), located) in &snapshot.others {
+        kind(
+            &located.value,
+            Subject {
+                kind: &located.value.kind,
+                name,
+                origin: located,
+            },
+            findings,
+        );
+    }
+    duplicates(snapshot, findings);
+}
+
+fn field(kind: Kind, unread: &Unread, subject: Subject<'_>, findings: &mut Findings) {
+    let plain =
+        without_indices(&unread.path).replace("spec.subsets[].trafficPolicy", "spec.trafficPolicy");
+    if let Some((_, _, note)) = FIELDS
+        .iter()
+        .find(|(known, path, _)| *known == kind && *path == plain)
+    {
+        return findings.add(
+            Code::FieldNotHonoured,
+            subject,
+            &unread.path,
+            format!("not honoured yet: {note}"),
+        );
+    }
+    let name = plain.rsplit('.').next().unwrap_or_default();
+    let hint = if NAMES.contains(&name) {
+        "a field of this name belongs elsewhere: check the indentation".to_owned()
+    } else {
+        match nearest(name, NAMES) {
+            Some(near) => format!("did you mean {near}?"),
+            None => "remove it, or correct its name".to_owned(),
+        }
+    };
+    findings.add(
+        Code::UnknownField,
+        subject,
+        &unread.path,
+        format!("{kind} has no such field; {hint}"),
+    );
+}
+
+fn kind(other: &weft_k8s::Other, subject: Subject<'_>, findings: &mut Findings) {
+    let group = other.group();
+    if let Some((kind, near_group)) = misspelt(&other.kind, group) {
+        let version = kind.versions().first().copied().unwrap_or_default();
+        let api_version = if near_group.is_empty() {
+            version.to_owned()
+        } else {
+            format!("{near_group}/{version}")
+        };
+        let message =
+            format!("not used; did you mean kind: {kind} with apiVersion: {api_version}?");
+        return findings.add(Code::UnknownKind, subject, "", message);
+    }
+    if SECURITY_GROUPS.contains(&group) {
+        let message = format!(
+            "{} is not enforced yet: what it forbids is not forbidden",
+            other.kind
+        );
+        findings.add(Code::SecurityNotHonoured, subject, "", message);
+    } else if POLICY_GROUPS.contains(&group) {
+        findings.add(
+            Code::KindNotHonoured,
+            subject,
+            "",
+            format!("{} is not honoured yet and has no effect", other.kind),
+        );
+    }
+}
+
+/// The kind that was probably meant.
+fn misspelt(word: &str, group: &str) -> Option<(Kind, &'static str)> {
+    const FAR: usize = 3;
+    Kind::ALL.iter().copied().find_map(|kind| {
+        let same_word = kind.name() == word;
+        let near_word = kind.name().len() > FAR * 2 && distance(word, kind.name()) < FAR;
+        let near_group = group.is_empty() || distance(group, kind.group()) <= FAR;
+        ((near_word && kind.group() == group) || (same_word && near_group))
+            .then(|| (kind, kind.group()))
+    })
+}
+
+fn duplicates(snapshot: &Snapshot, findings: &mut Findings) {
+    struct At<'a>(&'a weft_k8s::Place);
+    impl Origin for At<'_> {
+        fn place(&self) -> &weft_k8s::Place {
+            self.0
+        }
+
+        fn line_of(&self, _: &str) -> u32 {
+            self.0.line
+        }
+    }
+    for duplicate in &snapshot.duplicates {
+        let Some(used) = snapshot.place(duplicate.kind, &duplicate.name) else {
+            continue;
+        };
+        let name: &Name = &duplicate.name;
+        let subject = Subject {
+            kind: duplicate.kind.name(),
+            name,
+            origin: &At(&duplicate.dropped),
+        };
+        let message = format!("written twice; the one at {used} is used");
+        findings.add(Code::Duplicate, subject, "", message);
+    }
+}
+
+fn without_indices(path: &str) -> String {
+    let mut plain = String::with_capacity(path.len());
+    let mut inside = false;
+    for c in path.chars() {
+        match c {
+            '[' => {
+                inside = true;
+                plain.push('[');
+            }
+            ']' => {
+                inside = false;
+                plain.push(']');
+            }
+            c if !(inside && c.is_ascii_digit()) => plain.push(c),
+            _ => {}
+        }
+    }
+    plain
+}
+
+/// The nearest of these words, if one is near: other case or underscores count as equal.
+fn nearest<'a>(word: &str, words: &[&'a str]) -> Option<&'a str> {
+    const MAX_WORD: usize = 64;
+    let fold = |text: &str| text.replace(['_', '-'], "").to_ascii_lowercase();
+    if word.len() > MAX_WORD {
+        return None;
+    }
+    let ranked = words
+        .iter()
+        .map(|near| (distance(&fold(word), &fold(near)), *near));
+    ranked
+        .filter(|(far, near)| *far <= 2 && *far < near.len() / 2)
+        .min()
+        .map(|(_, near)| near)
+}
+
+/// Levenshtein's distance.
+fn distance(one: &str, two: &str) -> usize {
+    let two: Vec<char> = two.chars().collect();
+    let mut row: Vec<usize> = (0..=two.len()).collect();
+    for (index, a) in one.chars().enumerate() {
+        let mut previous = index;
+        let mut next = vec![index + 1];
+        for (b, above) in two.iter().zip(row.iter().skip(1)) {
+            let left = next.last().copied().unwrap_or_default();
+            next.push(
+                (previous + usize::from(a != *b))
+                    .min(above + 1)
+                    .min(left + 1),
+            );
+            previous = *above;
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_are_recognised() {
+        assert_eq!(nearest("per_try_timeout", NAMES), Some("perTryTimeout"));
+        assert_eq!(nearest("timeouts", NAMES), Some("timeout"));
+        assert_eq!(nearest("completelyElse", NAMES), None);
+        assert_eq!(
+            misspelt("VirtualServce", "networking.istio.io").map(|(kind, _)| kind),
+            Some(Kind::VirtualService)
+        );
+        assert_eq!(
+            misspelt("VirtualService", "").map(|(kind, _)| kind),
+            Some(Kind::VirtualService)
+        );
+        assert_eq!(misspelt("Service", "serving.knative.dev"), None);
+        assert_eq!(misspelt("Role", "rbac.authorization.k8s.io"), None);
+        assert_eq!(
+            without_indices("spec.http[10].route[2].x"),
+            "spec.http[].route[].x"
+        );
+    }
+}
