@@ -21,5 +21,6 @@ pub use pass::{
 };
 pub use scan::{ScanRoots, find_by_ip};
 pub use socket::{
-    MARK_TO_APP, MARK_TO_WIRE, Role, listen_in, original_destination, upstream_socket,
+    MARK_TO_APP, MARK_TO_WIRE, Role, connect_upstream, listen_in, original_destination,
+    upstream_socket,
 };

@@ -1,9 +1,11 @@
 //! The sockets of a captured pod: its listeners, where a redirected connection wanted to go, and the proxy's own
 //! connections with the marks that keep them out of the redirection.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -14,6 +16,12 @@ use crate::Netns;
 pub const MARK_TO_WIRE: u32 = 0x5e7;
 /// Mark of the proxy's packets to the pod's own app; it also selects the route over loopback.
 pub const MARK_TO_APP: u32 = 0x5e8;
+
+/// Above the range that Linux gives to clients by default (32768 to 60999).
+const UNUSUAL_PORTS: RangeInclusive<u16> = 61000..=65535;
+
+/// How many of them are tried before the kernel chooses from its own range.
+const PORT_TRIES: usize = 3;
 
 /// What an upstream connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,15 +80,56 @@ pub fn listen_in(ns: &Netns, port: u16, v6: bool, backlog: i32) -> io::Result<Ow
     Ok(socket.into())
 }
 
-/// Makes a TCP socket inside `ns` that is ready to connect to `dest`: marked for its role, without Nagle's delay, for
-/// [`Role::ToApp`] bound to the client's address with a port chosen at connect time. Nonblocking and close-on-exec; the
-/// caller connects, and sees the kernel's choice of route and port there.
+/// Makes a TCP socket inside `ns` and begins to connect it to `dest`: marked for its role, without Nagle's delay, for
+/// [`Role::ToApp`] from the client's address. Nonblocking and close-on-exec. The connection stands when the socket is
+/// writable and `SO_ERROR` is 0.
+///
+/// A client that was connected to the app before the pod was captured (or is excluded from capture) still holds a port
+/// of its own address. Were the kernel to choose the same for us, the app's kernel would take our first packet for part
+/// of that connection and the connect would hang. So ports that clients are not given by default come first.
+///
+/// # Errors
+/// Those of [`upstream_socket`], and connect's own when it fails at once (`NetworkUnreachable` for instance).
+pub fn connect_upstream(ns: &Netns, dest: SocketAddr, role: &Role) -> io::Result<OwnedFd> {
+    let dest = canonical(dest);
+    if let Role::ToApp { source } = *role {
+        for _ in 0..PORT_TRIES {
+            let socket = prepared(ns, dest, role)?;
+            // Two of our connections may share a port if their destinations differ.
+            socket.set_reuse_address(true)?;
+            let own = SocketAddr::new(source.to_canonical(), unusual_port());
+            match socket.bind(&own.into()).and_then(|()| begin(&socket, dest)) {
+                Ok(()) => return Ok(socket.into()),
+                Err(e)
+                    if matches!(
+                        e.kind(),
+                        io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable
+                    ) => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+    let socket = Socket::from(upstream_socket(ns, dest, role)?);
+    begin(&socket, dest)?;
+    Ok(socket.into())
+}
+
+/// Makes the socket of [`connect_upstream`] without connecting it; the port is the kernel's choice at connect time.
 ///
 /// # Errors
 /// `InvalidInput` when source and destination are of different families; `PermissionDenied` without `CAP_NET_ADMIN`;
 /// `Unsupported` when the pod's kernel has no IPv6.
 pub fn upstream_socket(ns: &Netns, dest: SocketAddr, role: &Role) -> io::Result<OwnedFd> {
-    let dest = canonical(dest);
+    let socket = prepared(ns, canonical(dest), role)?;
+    if let Role::ToApp { source } = *role {
+        bind_without_port(&socket)?;
+        socket.bind(&SocketAddr::new(source.to_canonical(), 0).into())?;
+    }
+    Ok(socket.into())
+}
+
+/// The socket with all that its role needs but an address.
+fn prepared(ns: &Netns, dest: SocketAddr, role: &Role) -> io::Result<Socket> {
     let socket = tcp_socket(ns, dest)?;
     socket.set_tcp_nodelay(true)?;
     match *role {
@@ -99,11 +148,23 @@ pub fn upstream_socket(ns: &Netns, dest: SocketAddr, role: &Role) -> io::Result<
             } else {
                 socket.set_ip_transparent_v6(true)?;
             }
-            bind_without_port(&socket)?;
-            socket.bind(&SocketAddr::new(source, 0).into())?;
         }
     }
-    Ok(socket.into())
+    Ok(socket)
+}
+
+fn begin(socket: &Socket, dest: SocketAddr) -> io::Result<()> {
+    match socket.connect(&dest.into()) {
+        Err(e) if e.raw_os_error() != Some(libc::EINPROGRESS) => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// Any of [`UNUSUAL_PORTS`]. The standard library's hash keys are random enough, and cost no system call.
+fn unusual_port() -> u16 {
+    let random = RandomState::new().build_hasher().finish();
+    let span = u64::from(UNUSUAL_PORTS.end() - UNUSUAL_PORTS.start()) + 1;
+    UNUSUAL_PORTS.start() + (random % span) as u16
 }
 
 /// Lets `connect` choose the port by the whole four-tuple: `bind` alone would allow 28,000 connections in all, not per

@@ -4,9 +4,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 
-use socket2::{SockRef, Socket};
+use socket2::{Domain, SockRef, Socket, Type};
 use weft_netns::{
-    Netns, Role, listen_in, original_destination, set_nonblocking, upstream_socket, write_sysctl,
+    Netns, Role, connect_upstream, listen_in, original_destination, set_nonblocking,
+    upstream_socket, write_sysctl,
 };
 
 use crate::{ip, scratch};
@@ -65,6 +66,77 @@ fn the_app_sees_the_clients_address_in_both_families() {
         theirs.read_exact(&mut got).unwrap();
         assert_eq!(&got, b"ping");
     }
+}
+
+/// Waits for a connection that has begun.
+fn begun(socket: OwnedFd) -> TcpStream {
+    set_nonblocking(&socket, false).unwrap();
+    let mut stream = TcpStream::from(socket);
+    // A write waits for the connection.
+    stream.write_all(b"ping").unwrap();
+    stream
+}
+
+/// The kernel gives clients ports up to 60999 unless told otherwise, so ours are above.
+#[test]
+fn borrowed_addresses_come_with_ports_that_clients_do_not_have() {
+    let ns = pod();
+    for (app, client) in [("127.0.0.1:0", "192.0.2.9"), ("[::1]:0", "2001:db8::9")] {
+        let client: IpAddr = client.parse().unwrap();
+        let listener = ns.run(|| TcpListener::bind(app)).unwrap().unwrap();
+        let address = listener.local_addr().unwrap();
+        let role = Role::ToApp { source: client };
+        let ours: Vec<_> = (0..50)
+            .map(|_| begun(connect_upstream(&ns, address, &role).unwrap()))
+            .collect();
+        let mut ports: Vec<u16> = Vec::new();
+        for _ in &ours {
+            let (_, peer) = listener.accept().unwrap();
+            assert_eq!(peer.ip(), client);
+            assert!(peer.port() >= 61000, "{peer}");
+            ports.push(peer.port());
+        }
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), 50);
+    }
+}
+
+#[test]
+fn when_all_those_ports_are_taken_the_kernel_chooses() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard.min(soft.max(10_000)), hard).unwrap();
+    let ns = pod();
+    let client: IpAddr = "192.0.2.9".parse().unwrap();
+    let taken: Vec<Socket> = (61000..=65535)
+        .map(|port| {
+            let socket = ns
+                .run(|| Socket::new(Domain::IPV4, Type::STREAM, None))
+                .unwrap()
+                .unwrap();
+            socket.set_ip_transparent_v4(true).unwrap();
+            socket.bind(&SocketAddr::new(client, port).into()).unwrap();
+            socket
+        })
+        .collect();
+    let listener = ns
+        .run(|| TcpListener::bind("127.0.0.1:0"))
+        .unwrap()
+        .unwrap();
+    let address = listener.local_addr().unwrap();
+    let role = Role::ToApp { source: client };
+    let _ours = begun(connect_upstream(&ns, address, &role).unwrap());
+    assert!(listener.accept().unwrap().1.port() < 61000);
+    drop(taken);
+}
+
+#[test]
+fn a_connect_that_fails_at_once_says_so() {
+    let ns = scratch();
+    let error =
+        connect_upstream(&ns, "198.51.100.1:80".parse().unwrap(), &Role::ToWire).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NetworkUnreachable);
 }
 
 #[test]

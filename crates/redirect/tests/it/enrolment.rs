@@ -207,3 +207,37 @@ fn borrowed_addresses_never_collide_legacy_v4() {
 fn borrowed_addresses_never_collide_legacy_v6() {
     borrowed_addresses_never_collide(Flavour::Legacy, Family::V6);
 }
+
+/// Connections older than capture hold four-tuples that the proxy might choose, too: the app's kernel would take the
+/// proxy's first packet for part of the old connection and never answer it.
+fn old_connections_are_not_in_the_way(flavour: Flavour, family: Family) {
+    const OLD: usize = 480;
+    const NEW: usize = 2400;
+    const AT_ONCE: usize = 12;
+    let mut w = World::new(flavour, family);
+    let _app = Server::start(&w.b.ns, (w.any(), APP));
+    let to = w.app(&w.b);
+    let mut old: Vec<Chat> = (0..OLD).map(|_| Chat::open(&w.a.ns, to).unwrap()).collect();
+    w.capture("b", &CaptureSpec::default());
+    let failed: usize = std::thread::scope(|scope| {
+        let client = || {
+            (0..NEW / AT_ONCE)
+                .filter(|_| talk(&w.a.ns, to).is_err())
+                .count()
+        };
+        let clients: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(client)).collect();
+        clients.into_iter().map(|c| c.join().unwrap()).sum()
+    });
+    assert_eq!(failed, 0);
+    old.iter_mut().for_each(|chat| chat.echo(100).unwrap());
+}
+
+#[test]
+fn old_connections_are_not_in_the_way_v4() {
+    old_connections_are_not_in_the_way(Flavour::Nft, Family::V4);
+}
+
+#[test]
+fn old_connections_are_not_in_the_way_v6() {
+    old_connections_are_not_in_the_way(Flavour::Nft, Family::V6);
+}

@@ -4,18 +4,20 @@
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use socket2::{SockRef, Socket};
+use nix::poll::{PollFd, PollFlags, poll};
+use socket2::SockRef;
 use weft_model::capture::{INBOUND_PORT, OUTBOUND_PORT, OWN_PORTS};
 use weft_netns::{
-    Netns, Role, has_ipv6, listen_in, original_destination, set_nonblocking, upstream_socket,
+    Netns, Role, connect_upstream, has_ipv6, listen_in, original_destination, set_nonblocking,
 };
 
 const BACKLOG: i32 = 1024;
-const CONNECT: Duration = Duration::from_secs(5);
+const CONNECT_MS: u16 = 5000;
 
 /// Which way a captured connection went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -150,17 +152,28 @@ impl Shared {
             .map(Netns::try_clone)
             .transpose()?;
         let socket = match (way, local) {
-            (Way::In, _) => upstream_socket(ns, backend, &Role::ToApp { source: client })?,
+            (Way::In, _) => connect_upstream(ns, backend, &Role::ToApp { source: client })?,
             (Way::Out, Some(there)) => {
-                upstream_socket(&there, backend, &Role::ToApp { source: client })?
+                connect_upstream(&there, backend, &Role::ToApp { source: client })?
             }
-            (Way::Out, None) => upstream_socket(ns, backend, &Role::ToWire)?,
+            (Way::Out, None) => connect_upstream(ns, backend, &Role::ToWire)?,
         };
-        set_nonblocking(&socket, false)?;
-        let socket = Socket::from(socket);
-        socket.connect_timeout(&backend.into(), CONNECT)?;
-        Ok(socket.into())
+        connected(socket)
     }
+}
+
+/// Waits until a connection that has begun stands or has failed.
+fn connected(socket: OwnedFd) -> io::Result<TcpStream> {
+    let stream = TcpStream::from(socket);
+    let mut polled = [PollFd::new(stream.as_fd(), PollFlags::POLLOUT)];
+    if poll(&mut polled, CONNECT_MS)? == 0 {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    if let Some(error) = stream.take_error()? {
+        return Err(error);
+    }
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }
 
 /// Copies one way until its end, and passes on how it ended: half-close as half-close, reset as reset.
