@@ -115,18 +115,26 @@ pub(crate) const IMPURE: &[&str] = &[
 /// Libraries that link no asynchronous runtime either, because the CNI plugin links them.
 pub(crate) const NO_RUNTIME: &[&str] = &["weft-netns", "weft-wire", "weft-redirect", "weft-cni"];
 
-/// Inside the node proxy: a module may use those of lower levels only, so that a later split is mechanical.
+/// Inside the node proxy: a module may use those of its own and lower levels only, so that a later split is mechanical.
+/// The data path is one level: a connection's front, its records and the pool of its upstreams know each other.
 pub(crate) const PROXY_LEVELS: &[(&str, u8)] = &[
+    // Settings, counters, sockets and buffers: know nothing of meshes.
     ("config", 0),
+    ("counters", 0),
     ("net", 0),
-    ("record", 0),
+    // Where decisions and keys come from.
     ("identity", 1),
     ("tables", 1),
     ("tunnel", 1),
+    // The data path.
+    ("worker", 2),
+    ("pods", 2),
     ("l4", 2),
     ("l7", 2),
-    ("pods", 3),
-    ("admin", 4),
+    ("record", 2),
+    // What starts, stops and shows it.
+    ("control", 3),
+    ("admin", 3),
     ("app", 4),
 ];
 
