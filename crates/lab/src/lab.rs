@@ -1,0 +1,556 @@
+//! The lab as a whole: `up` makes it, verbs act on it, `down` ends it in order.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+use tokio::sync::{mpsc, watch};
+use weft_netns::Netns;
+
+use crate::control::run::{Control, Parts, start};
+use crate::daemon::{Daemon, Launch, Part, address};
+use crate::event::{Event, Report};
+use crate::kubelet::Kubelet;
+use crate::object::{Key, Objects, text};
+use crate::preflight;
+use crate::topology::{self, Node, ROOT_IP};
+use crate::verb::http;
+use crate::view::{Pod, View};
+
+/// Port of the table stream.
+const TABLES_PORT: u16 = 15012;
+/// Between two looks at the operator's list of nodes.
+const SYNC_PERIOD: Duration = Duration::from_millis(10);
+
+/// What the lab is made of.
+#[derive(Clone)]
+pub struct LabConfig {
+    /// Directory of the room; the lab makes `nodes/`, `state/`, `pods/` and `logs/` in it.
+    pub directory: PathBuf,
+    /// Directory of `weft-sample`, `weft-operator`, `weft-agent`, `weft-proxy` and `weft-cni`.
+    pub binaries: PathBuf,
+    /// The user's manifests; watched.
+    pub manifests: PathBuf,
+    /// How many nodes.
+    pub nodes: u8,
+    /// Pods get IPv6 addresses too.
+    pub ipv6: bool,
+    /// Start Weft; without it, pods have the bridge plugin only.
+    pub mesh: bool,
+    /// More flags for a daemon.
+    pub flags: BTreeMap<Part, Vec<String>>,
+    /// Hears what happens.
+    pub report: Report,
+}
+
+impl LabConfig {
+    /// Two nodes, IPv6, the mesh on.
+    #[must_use]
+    pub fn new(directory: &Path, binaries: &Path, manifests: &Path) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            binaries: binaries.to_owned(),
+            manifests: manifests.to_owned(),
+            nodes: 2,
+            ipv6: true,
+            mesh: true,
+            flags: BTreeMap::new(),
+            report: crate::event::silent(),
+        }
+    }
+
+    /// State directory that the operator reads after the user's.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.directory.join("state")
+    }
+
+    /// Output of daemons and containers.
+    #[must_use]
+    pub fn logs(&self) -> PathBuf {
+        self.directory.join("logs")
+    }
+
+    fn binary(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let path = self.binaries.join(name);
+        if !path.is_file() {
+            bail!(
+                "{} does not exist; `cargo xtask build` makes it",
+                path.display()
+            );
+        }
+        Ok(path)
+    }
+}
+
+/// A running lab. Dropping it kills its processes; the room takes the rest.
+pub struct Lab {
+    config: LabConfig,
+    root: Netns,
+    nodes: Vec<Arc<Node>>,
+    control: Control,
+    daemons: Mutex<BTreeMap<(Part, String), Daemon>>,
+}
+
+impl Lab {
+    /// Builds the network, starts the daemons, then the pods of the user's manifests. Does not wait for the pods.
+    ///
+    /// # Errors
+    /// A tool or binary is missing (all of them are named), or a part does not start.
+    pub async fn up(config: LabConfig) -> anyhow::Result<Self> {
+        let missing = preflight::missing();
+        if !missing.is_empty() {
+            bail!(
+                "this machine cannot run a lab yet:\n  {}",
+                missing.join("\n  ")
+            );
+        }
+        let sample = config.binary("weft-sample")?;
+        for directory in ["pods", "logs", "state"].map(|d| config.directory.join(d)) {
+            fs::create_dir_all(&directory)
+                .with_context(|| format!("cannot make {}", directory.display()))?;
+        }
+        let resolv = config.directory.join("resolv.conf");
+        // Names come from the hosts file; a question to a server that is not there fails at once.
+        fs::write(
+            &resolv,
+            "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",
+        )?;
+        let root = Netns::current()?;
+        let nodes = topology::build(&config.directory, config.nodes, config.ipv6)?;
+        (config.report)(Event::Step(format!("{} nodes", nodes.len())));
+        let objects = node_objects(&nodes, config.ipv6);
+        crate::control::state::StateDirectory::new(&config.state())?.sync(&objects)?;
+        let daemons = Mutex::new(BTreeMap::new());
+        let (tell, updates) = mpsc::unbounded_channel();
+        let cni_path = preflight::plugin_directories();
+        let kubelets = nodes.iter().map(|node| {
+            let mut path = vec![node.paths.cni_bin.clone()];
+            path.extend(cni_path.iter().cloned());
+            let kubelet = Kubelet {
+                node: Arc::clone(node),
+                cni_path: path,
+                sample: sample.clone(),
+                logs: config.logs(),
+                resolv: resolv.clone(),
+                updates: tell.clone(),
+            };
+            (node.name.clone(), Arc::new(kubelet))
+        });
+        let parts = Parts {
+            manifests: config.manifests.clone(),
+            state: config.state(),
+            pods: config.directory.join("pods"),
+            nodes: objects,
+            kubelets: kubelets.collect(),
+            updates,
+            report: Arc::clone(&config.report),
+        };
+        if config.mesh {
+            start_mesh(&config, &root, &nodes, &daemons).await?;
+        }
+        let control = start(parts)?;
+        Ok(Self {
+            config,
+            root,
+            nodes,
+            control,
+            daemons,
+        })
+    }
+
+    /// The nodes.
+    #[must_use]
+    pub fn nodes(&self) -> &[Arc<Node>] {
+        &self.nodes
+    }
+
+    /// A node by name.
+    #[must_use]
+    pub fn node(&self, name: &str) -> Option<&Arc<Node>> {
+        self.nodes.iter().find(|node| node.name == name)
+    }
+
+    /// The root's network namespace, in which load may be driven from outside all nodes.
+    #[must_use]
+    pub fn root(&self) -> &Netns {
+        &self.root
+    }
+
+    /// What was asked for.
+    #[must_use]
+    pub fn config(&self) -> &LabConfig {
+        &self.config
+    }
+
+    /// Pods and Services as they are now.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.control.view().borrow())
+    }
+
+    /// To follow the views.
+    #[must_use]
+    pub fn views(&self) -> watch::Receiver<Arc<View>> {
+        self.control.view()
+    }
+
+    /// Writes a manifest file into the user's directory and returns once the lab has read it.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub async fn apply(&self, file: &str, manifests: &str) -> anyhow::Result<()> {
+        let path = self.config.manifests.join(file);
+        let temporary = self.config.manifests.join(format!(".{file}.new"));
+        fs::write(&temporary, manifests)
+            .and_then(|()| fs::rename(&temporary, &path))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        self.control.rescan().await;
+        Ok(())
+    }
+
+    /// Removes a manifest file from the user's directory and returns once the lab has read it.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub async fn delete(&self, file: &str) -> anyhow::Result<()> {
+        let path = self.config.manifests.join(file);
+        fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        self.control.rescan().await;
+        Ok(())
+    }
+
+    /// Waits until every wanted pod is ready and no other pod is left.
+    ///
+    /// # Errors
+    /// Not within `deadline`; names the pods that are late and why.
+    pub async fn settled(&self, deadline: Duration) -> anyhow::Result<Arc<View>> {
+        self.control.rescan().await;
+        self.wait(deadline, |view| view.settled).await
+    }
+
+    /// Waits for any condition on the view.
+    ///
+    /// # Errors
+    /// Not within `deadline`; names the pods that are not ready and why.
+    pub async fn wait(
+        &self,
+        deadline: Duration,
+        mut condition: impl FnMut(&View) -> bool,
+    ) -> anyhow::Result<Arc<View>> {
+        let mut views = self.control.view();
+        let found = tokio::time::timeout(deadline, views.wait_for(|view| condition(view))).await;
+        if let Ok(Ok(view)) = found {
+            return Ok(Arc::clone(&view));
+        }
+        let late: Vec<String> = self
+            .view()
+            .pods
+            .values()
+            .filter(|pod| !pod.ready)
+            .map(|pod| match pod.terminating {
+                true => format!("{}/{} is still being stopped", pod.namespace, pod.name),
+                false => format!("{}/{}: {}", pod.namespace, pod.name, pod.waiting),
+            })
+            .collect();
+        bail!(
+            "not settled within {deadline:?}; not ready: {}",
+            late.join("; ")
+        )
+    }
+
+    /// A ready pod of a Deployment (or the pod of that name).
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn pod(&self, namespace: &str, owner: &str) -> anyhow::Result<Pod> {
+        let view = self.view();
+        let found = view.pod(namespace, owner).cloned();
+        found.with_context(|| format!("there is no pod of {namespace}/{owner}"))
+    }
+
+    /// Waits until every agent and proxy has acknowledged the newest tables that the operator has.
+    ///
+    /// # Errors
+    /// Not within `deadline`; quotes the operator's list of nodes.
+    pub async fn synced(&self, deadline: Duration) -> anyhow::Result<()> {
+        let started = tokio::time::Instant::now();
+        loop {
+            let nodes = self.operator("/debug/nodes").await.unwrap_or(Value::Null);
+            if all_acknowledged(&nodes, 2 * self.nodes.len()) {
+                return Ok(());
+            }
+            if started.elapsed() > deadline {
+                bail!("the nodes have not acknowledged the tables within {deadline:?}: {nodes}");
+            }
+            tokio::time::sleep(SYNC_PERIOD).await;
+        }
+    }
+
+    /// JSON of one of the operator's pages (`/debug/nodes`, `/debug/diagnostics`).
+    ///
+    /// # Errors
+    /// The operator does not answer 200 with JSON.
+    pub async fn operator(&self, path: &str) -> anyhow::Result<Value> {
+        let port = Part::Operator.metrics_port();
+        let response = http::get(address(ROOT_IP, port), path).await?;
+        if response.status != 200 {
+            bail!("operator {path}: {}", response.status);
+        }
+        Ok(serde_json::from_slice(&response.body)?)
+    }
+
+    /// Addresses of `/metrics` of all proxies.
+    #[must_use]
+    pub fn proxy_metrics(&self) -> Vec<SocketAddr> {
+        self.nodes
+            .iter()
+            .map(|n| address(n.ip(), Part::Proxy.metrics_port()))
+            .collect()
+    }
+
+    /// Starts a daemon (`node` is empty for the operator) and waits until it is ready.
+    ///
+    /// # Errors
+    /// It runs already, or does not become ready.
+    pub async fn start(&self, part: Part, node: &str) -> anyhow::Result<()> {
+        self.start_unready(part, node)?;
+        let mut daemon = self.take(part, node)?;
+        let ready = daemon.wait_ready().await;
+        self.put(part, node, daemon);
+        ready
+    }
+
+    /// Starts a daemon without waiting.
+    ///
+    /// # Errors
+    /// It runs already, or cannot be started.
+    pub fn start_unready(&self, part: Part, node: &str) -> anyhow::Result<()> {
+        let daemon = launch(&self.config, &self.root, &self.nodes, part, node)?;
+        let mut daemons = self.daemons.lock().unwrap_or_else(PoisonError::into_inner);
+        if daemons.contains_key(&(part, node.to_owned())) {
+            bail!("{} runs already; stop it first", daemon.name());
+        }
+        daemons.insert((part, node.to_owned()), daemon);
+        Ok(())
+    }
+
+    /// SIGTERM. True when it ended by itself with code 0.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub async fn stop(&self, part: Part, node: &str) -> anyhow::Result<bool> {
+        Ok(self.take(part, node)?.stop().await?)
+    }
+
+    /// SIGKILL.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub async fn kill(&self, part: Part, node: &str) -> anyhow::Result<()> {
+        Ok(self.take(part, node)?.kill().await?)
+    }
+
+    /// Takes a daemon out of the lab's care, for instance to start its successor beside it.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn take(&self, part: Part, node: &str) -> anyhow::Result<Daemon> {
+        let mut daemons = self.daemons.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = daemons.remove(&(part, node.to_owned()));
+        found.with_context(|| format!("{} does not run on `{node}`", part.binary()))
+    }
+
+    /// Puts one under it again.
+    pub fn put(&self, part: Part, node: &str, daemon: Daemon) {
+        let mut daemons = self.daemons.lock().unwrap_or_else(PoisonError::into_inner);
+        daemons.insert((part, node.to_owned()), daemon);
+    }
+
+    /// Process id of a daemon.
+    #[must_use]
+    pub fn pid(&self, part: Part, node: &str) -> Option<u32> {
+        let daemons = self.daemons.lock().unwrap_or_else(PoisonError::into_inner);
+        daemons.get(&(part, node.to_owned())).map(Daemon::pid)
+    }
+
+    /// Daemons that have ended without being asked to: name, how, and the end of the log.
+    #[must_use]
+    pub fn casualties(&self) -> Vec<String> {
+        let mut daemons = self.daemons.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = daemons.values_mut().filter_map(|daemon| {
+            let status = daemon.ended()?;
+            Some(format!(
+                "{} has ended: {status}\n{}",
+                daemon.name(),
+                daemon.last_words()
+            ))
+        });
+        ended.collect()
+    }
+
+    /// Stops pods, then proxies, agents and operator. Names the daemons that did not end by themselves with code 0.
+    ///
+    /// # Errors
+    /// A process cannot be waited for.
+    pub async fn down(self) -> anyhow::Result<Vec<String>> {
+        self.control.stop().await;
+        let daemons = self
+            .daemons
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut unruly = Vec::new();
+        for (_, daemon) in daemons.into_iter().rev() {
+            let name = daemon.name().to_owned();
+            if !daemon.stop().await? {
+                unruly.push(name);
+            }
+        }
+        Ok(unruly)
+    }
+}
+
+fn node_objects(nodes: &[Arc<Node>], ipv6: bool) -> Objects {
+    nodes
+        .iter()
+        .map(|n| (Key::new("Node", "", &n.name), n.object(ipv6)))
+        .collect()
+}
+
+/// Operator first, then agents and proxies of all nodes at once: an agent is ready once a proxy may be needed.
+async fn start_mesh(
+    config: &LabConfig,
+    root: &Netns,
+    nodes: &[Arc<Node>],
+    daemons: &Mutex<BTreeMap<(Part, String), Daemon>>,
+) -> anyhow::Result<()> {
+    for part in [Part::Operator, Part::Agent, Part::Proxy] {
+        let names: Vec<&str> = match part {
+            Part::Operator => vec![""],
+            Part::Agent | Part::Proxy => nodes.iter().map(|n| n.name.as_str()).collect(),
+        };
+        let mut started = Vec::new();
+        for name in names {
+            started.push((name, launch(config, root, nodes, part, name)?));
+        }
+        for (name, mut daemon) in started {
+            daemon.wait_ready().await?;
+            (config.report)(Event::Step(daemon.name().to_owned()));
+            let mut daemons = daemons.lock().unwrap_or_else(PoisonError::into_inner);
+            daemons.insert((part, name.to_owned()), daemon);
+        }
+    }
+    Ok(())
+}
+
+fn launch(
+    config: &LabConfig,
+    root: &Netns,
+    nodes: &[Arc<Node>],
+    part: Part,
+    node: &str,
+) -> anyhow::Result<Daemon> {
+    let own = config.flags.get(&part).cloned().unwrap_or_default();
+    let found = nodes.iter().find(|n| n.name == node);
+    let (ns, ip, mut arguments) = match (part, found) {
+        (Part::Operator, _) => (root, ROOT_IP, operator_flags(config)),
+        (_, None) => bail!("there is no node `{node}`"),
+        (Part::Agent, Some(n)) => (&n.netns, n.ip(), agent_flags(config, n)?),
+        (Part::Proxy, Some(n)) => (&n.netns, n.ip(), proxy_flags(n)),
+    };
+    arguments.extend(own);
+    let launch = Launch {
+        part,
+        node: node.to_owned(),
+        binary: config.binary(part.binary())?,
+        arguments,
+        logs: config.logs(),
+        ready: address(ip, part.ready_port()),
+    };
+    Daemon::start(&launch, ns)
+}
+
+fn flags(pairs: &[(&str, &dyn std::fmt::Display)]) -> Vec<String> {
+    pairs
+        .iter()
+        .flat_map(|(name, value)| [format!("--{name}"), value.to_string()])
+        .collect()
+}
+
+fn operator_flags(config: &LabConfig) -> Vec<String> {
+    flags(&[
+        ("manifests", &config.manifests.display()),
+        ("manifests", &config.state().display()),
+        ("listen", &address(ROOT_IP, TABLES_PORT)),
+        (
+            "metrics-listen",
+            &address(ROOT_IP, Part::Operator.metrics_port()),
+        ),
+    ])
+}
+
+fn node_flags(node: &Node) -> Vec<String> {
+    flags(&[
+        ("node-name", &node.name),
+        ("run-dir", &node.paths.run.display()),
+        ("state-dir", &node.paths.state.display()),
+        (
+            "operator",
+            &format!("http://{}", address(ROOT_IP, TABLES_PORT)),
+        ),
+    ])
+}
+
+fn agent_flags(config: &LabConfig, node: &Node) -> anyhow::Result<Vec<String>> {
+    let mut all = node_flags(node);
+    all.extend(flags(&[
+        ("cni-bin-dir", &node.paths.cni_bin.display()),
+        ("cni-conf-dir", &node.paths.cni_conf.display()),
+        ("plugin", &config.binary("weft-cni")?.display()),
+        ("netns-dir", &topology::NETNS_DIRECTORY),
+        (
+            "metrics-listen",
+            &address(node.ip(), Part::Agent.metrics_port()),
+        ),
+    ]));
+    Ok(all)
+}
+
+fn proxy_flags(node: &Node) -> Vec<String> {
+    let mut all = node_flags(node);
+    all.extend(flags(&[
+        (
+            "metrics-listen",
+            &address(node.ip(), Part::Proxy.metrics_port()),
+        ),
+        (
+            "ready-listen",
+            &address(node.ip(), Part::Proxy.ready_port()),
+        ),
+    ]));
+    all
+}
+
+/// Every row of `/debug/nodes` has been acknowledged at the generation sent, and there are enough rows.
+fn all_acknowledged(nodes: &Value, at_least: usize) -> bool {
+    let rows = nodes.as_array().or_else(|| nodes.get("nodes")?.as_array());
+    rows.is_some_and(|rows| {
+        rows.len() >= at_least
+            && rows.iter().all(|row| {
+                let number = |keys: [&str; 2]| {
+                    keys.iter()
+                        .find_map(|k| row.get(*k))
+                        .and_then(Value::as_u64)
+                };
+                let acked = number(["acked_generation", "acked"]);
+                text(row, "/node").is_some()
+                    && acked.is_some()
+                    && acked >= number(["sent_generation", "sent"])
+            })
+    })
+}

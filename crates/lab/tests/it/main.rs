@@ -1,0 +1,6 @@
+//! The lab itself, on real namespaces and the real bridge plugin, without Weft. Needs root, and fails without.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+
+mod pods;
+mod residue;
+mod room;
