@@ -1,0 +1,325 @@
+//! What is to be done with a request: the tables' answer, turned into a plan that the exchange carries out.
+//!
+//! Everything here is decided before a byte goes upstream and from one table version. Only a captured pod's outbound
+//! requests to a service see routes; a request to a pod's own address and one that arrives for the app do not.
+
+use std::rc::Rc;
+
+use http::header::{EXPECT, HeaderName, HeaderValue, LOCATION, TE};
+use http::{HeaderMap, Method, StatusCode, Version};
+use tokio::time::Instant;
+use weft_decide::{
+    Choice, Prepared, PreparedAction, PreparedBackend, PreparedMatch, PreparedRule, RequestView,
+};
+use weft_h1::{Framing, RequestHead};
+use weft_model::id::ServiceId;
+use weft_model::reason::Reason;
+use weft_model::target::RequestTarget;
+
+use super::target::Target;
+use crate::l4::front::{self, Conn, Front};
+
+/// Identifies a request from hop to hop.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A request on its way through, without its body.
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    pub(crate) target: RequestTarget,
+    pub(crate) version: Version,
+    pub(crate) headers: HeaderMap,
+    pub(crate) framing: Framing,
+    pub(crate) keep_alive: bool,
+    pub(crate) expect_continue: bool,
+    pub(crate) upgrade: Option<HeaderValue>,
+    pub(crate) started: Instant,
+    /// Path as the client sent it, when a rule rewrote it and the log wants it.
+    pub(crate) original_path: Option<String>,
+}
+
+impl Request {
+    /// Takes a head over and gives the request what every request has: an id.
+    pub(crate) fn new(conn: &Conn, head: RequestHead) -> Self {
+        let RequestHead {
+            method,
+            target,
+            version,
+            mut headers,
+            framing,
+            keep_alive,
+            expect_continue,
+            upgrade,
+            te_trailers,
+        } = head;
+        if !headers.contains_key(REQUEST_ID) {
+            headers.insert(REQUEST_ID, conn.worker.edges.request_id());
+        }
+        if expect_continue {
+            headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
+        }
+        if te_trailers {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
+        let started = Instant::now();
+        Self {
+            method,
+            target,
+            version,
+            headers,
+            framing,
+            keep_alive,
+            expect_continue,
+            upgrade,
+            started,
+            original_path: None,
+        }
+    }
+
+    /// Whether sending it twice is the same as sending it once (RFC 9110 section 9.2.2).
+    pub(crate) fn idempotent(&self) -> bool {
+        self.method.is_idempotent()
+    }
+}
+
+/// What the tables say to a request.
+pub(crate) enum Decision<'t> {
+    /// Send it there.
+    Forward(Plan<'t>),
+    /// Answer it.
+    Answer(Answer),
+    /// A service is named that is not here yet.
+    Missing(ServiceId),
+}
+
+/// An answer of the proxy's own.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) reason: Reason,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+    pub(crate) route: Option<Rc<str>>,
+}
+
+impl Answer {
+    /// The answer that a reason stands for; `object` names what caused it.
+    pub(crate) fn failure(reason: Reason, object: &str) -> Self {
+        let status =
+            StatusCode::from_u16(reason.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        let body = format!("weft: {} ({object})\n", reason.details());
+        Self {
+            status,
+            reason,
+            headers: HeaderMap::new(),
+            body: body.into_bytes(),
+            route: None,
+        }
+    }
+}
+
+/// Where a request goes and under which rule.
+pub(crate) struct Plan<'t> {
+    pub(crate) rule: Option<&'t PreparedRule>,
+    matched: Option<&'t PreparedMatch>,
+    backend: Option<&'t PreparedBackend>,
+    pub(crate) target: Target<'t>,
+}
+
+/// Decides. `tables` stays pinned for the whole request.
+pub(crate) fn decide<'t>(conn: &Conn, tables: &'t Prepared, request: &Request) -> Decision<'t> {
+    if request.method == Method::CONNECT {
+        return Decision::Answer(Answer {
+            status: StatusCode::METHOD_NOT_ALLOWED,
+            ..Answer::failure(Reason::BadRequest, "CONNECT is not carried inside HTTP")
+        });
+    }
+    let Front::Service { id, port } = conn.front else {
+        return match Target::of_connection(conn, tables) {
+            Ok(target) => Decision::Forward(Plan {
+                rule: None,
+                matched: None,
+                backend: None,
+                target,
+            }),
+            Err(reason) => Decision::Answer(Answer::failure(reason, "destination")),
+        };
+    };
+    let service = match tables.service(id) {
+        Ok(service) => service,
+        Err(missing) => return Decision::Missing(missing),
+    };
+    let workload = &conn.local.workload;
+    let client = weft_decide::Client {
+        namespace: &workload.pod.namespace,
+        labels: &workload.labels,
+    };
+    let view = RequestView {
+        method: &request.method,
+        target: &request.target,
+        headers: &request.headers,
+        scheme: "http",
+    };
+    match weft_decide::route(service, port, &client, &view) {
+        Choice::Implicit => {
+            let target = Target::of_service(conn, service, port);
+            Decision::Forward(Plan {
+                rule: None,
+                matched: None,
+                backend: None,
+                target,
+            })
+        }
+        Choice::NoRoute => {
+            let object = format!("no rule of {} matches this request", service.service.name);
+            Decision::Answer(Answer::failure(Reason::NoRoute, &object))
+        }
+        Choice::Rule { rule, matched } => follow(conn, tables, request, (rule, matched), port),
+    }
+}
+
+fn follow<'t>(
+    conn: &Conn,
+    tables: &'t Prepared,
+    request: &Request,
+    (rule, matched): (&'t PreparedRule, Option<&'t PreparedMatch>),
+    port: u16,
+) -> Decision<'t> {
+    match &rule.action {
+        PreparedAction::Forward(_) => {
+            let backend = match weft_decide::pick_backend(rule, conn.worker.random()) {
+                Ok(backend) => backend,
+                Err(reason) => {
+                    return Decision::Answer(named(Answer::failure(reason, &rule.label), rule));
+                }
+            };
+            match tables.service(backend.target.service) {
+                Ok(service) => {
+                    let target = Target::of_backend(conn, service, backend, port);
+                    Decision::Forward(Plan {
+                        rule: Some(rule),
+                        matched,
+                        backend: Some(backend),
+                        target,
+                    })
+                }
+                Err(missing) => Decision::Missing(missing),
+            }
+        }
+        PreparedAction::Direct(direct) => {
+            let status = StatusCode::from_u16(direct.status).unwrap_or(StatusCode::OK);
+            let mut headers = HeaderMap::new();
+            let _ = rule.response.apply(&mut headers);
+            let (reason, body) = (Reason::DirectResponse, direct.body.clone());
+            Decision::Answer(Answer {
+                status,
+                reason,
+                headers,
+                body,
+                route: Some(rule.label.as_str().into()),
+            })
+        }
+        PreparedAction::Redirect(redirect) => {
+            match weft_decide::redirect(redirect, &request.target, matched, port, "http") {
+                Ok((status, location)) => {
+                    Decision::Answer(named(redirection(status, &location, rule), rule))
+                }
+                Err(reason) => Decision::Answer(named(Answer::failure(reason, &rule.label), rule)),
+            }
+        }
+    }
+}
+
+fn redirection(status: StatusCode, location: &str, rule: &PreparedRule) -> Answer {
+    let Ok(location) = HeaderValue::from_str(location) else {
+        return Answer::failure(Reason::BadRequest, &rule.label);
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(LOCATION, location);
+    let _ = rule.response.apply(&mut headers);
+    Answer {
+        status,
+        reason: Reason::DirectResponse,
+        headers,
+        body: Vec::new(),
+        route: None,
+    }
+}
+
+fn named(answer: Answer, rule: &PreparedRule) -> Answer {
+    Answer {
+        route: Some(rule.label.as_str().into()),
+        ..answer
+    }
+}
+
+/// Waits for a service that is used for the first time, and for what its routes name.
+pub(crate) async fn wait(
+    conn: &Conn,
+    request: &Request,
+    first: ServiceId,
+) -> Result<std::sync::Arc<Prepared>, Reason> {
+    let worker = &conn.worker;
+    worker.shared.subscriptions.want_service(first);
+    front::wait_for(worker, Reason::TableNotReady, |tables| {
+        match decide(conn, tables, request) {
+            Decision::Missing(id) => {
+                worker.shared.subscriptions.want_service(id);
+                None
+            }
+            Decision::Forward(_) | Decision::Answer(_) => Some(worker.tables()),
+        }
+    })
+    .await
+}
+
+impl Plan<'_> {
+    /// Changes the request as rule and backend say, in Istio's order: rewrite, rule, backend.
+    pub(crate) fn prepare(&self, request: &mut Request, keep_original: bool) -> Result<(), Reason> {
+        let Some(rule) = self.rule else { return Ok(()) };
+        if keep_original {
+            request.original_path = Some(request.target.path_and_query().to_owned());
+        }
+        weft_decide::rewrite(&mut request.target, rule, self.matched)?;
+        let backend = self.backend.map(|backend| &backend.request);
+        for ops in std::iter::once(&rule.request).chain(backend) {
+            if let Some(authority) = ops.apply(&mut request.headers) {
+                request
+                    .target
+                    .set_authority(authority)
+                    .map_err(|_| Reason::BadRequest)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes the answer's headers: the backend's changes, then the rule's.
+    pub(crate) fn dress(&self, headers: &mut HeaderMap) {
+        let backend = self.backend.map(|backend| &backend.response);
+        for ops in backend
+            .into_iter()
+            .chain(self.rule.map(|rule| &rule.response))
+        {
+            let _ = ops.apply(headers);
+        }
+    }
+
+    /// Whether any attempt but the first could be made: only then the body is kept.
+    pub(crate) fn may_retry(&self) -> bool {
+        self.rule
+            .and_then(|rule| rule.retry.as_ref())
+            .is_none_or(|retry| retry.attempts > 0)
+    }
+
+    /// The rule's name.
+    pub(crate) fn route(&self) -> Option<Rc<str>> {
+        self.rule.map(|rule| rule.label.as_str().into())
+    }
+
+    /// The answer for a failure under this plan.
+    pub(crate) fn failure(&self, reason: Reason) -> Answer {
+        let object = self.rule.map_or("no route", |rule| &rule.label);
+        Answer {
+            route: self.route(),
+            ..Answer::failure(reason, object)
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Idle upstream connections of one worker.
+//!
+//! A connection is lent only under the same key: namespace it was opened in, source pod, address it comes from, address
+//! it goes to. No two source pods ever share one (hardening V72). The newest is lent first, so that the oldest can expire.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::upstream::Upstream;
+use crate::net::connect::From;
+
+/// Idle connections kept for one key.
+const MAX_IDLE_PER_KEY: usize = 32;
+/// Idle connections kept by one worker.
+const MAX_IDLE: usize = 4096;
+/// An idle connection is closed after this long.
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Who may use a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    /// Serial number of the pod in whose namespace the socket lives.
+    pub(crate) opened_in: u64,
+    /// Serial number of the pod whose request it carries; 0 for clients outside this node.
+    pub(crate) source: u64,
+    /// Address it comes from.
+    pub(crate) from: From,
+    /// Address it goes to.
+    pub(crate) to: SocketAddr,
+}
+
+/// Idle connections by key.
+#[derive(Default)]
+pub(crate) struct Pool {
+    idle: RefCell<HashMap<Key, Vec<(Instant, Upstream)>>>,
+    count: Cell<usize>,
+}
+
+impl Pool {
+    /// A live connection for `key`, or none. Connections that the peer has closed, or that have said something nobody
+    /// asked for, are dropped on the way.
+    pub(crate) fn take(&self, key: &Key) -> Option<Upstream> {
+        let mut idle = self.idle.borrow_mut();
+        let list = idle.get_mut(key)?;
+        while let Some((_, upstream)) = list.pop() {
+            self.count.set(self.count.get().saturating_sub(1));
+            if upstream.is_quiet() {
+                return Some(upstream);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection for the next request.
+    pub(crate) fn give(&self, upstream: Upstream) {
+        if self.count.get() >= MAX_IDLE {
+            return;
+        }
+        let mut idle = self.idle.borrow_mut();
+        let list = idle.entry(upstream.key).or_default();
+        if list.len() < MAX_IDLE_PER_KEY {
+            list.push((Instant::now(), upstream));
+            self.count.set(self.count.get() + 1);
+        }
+    }
+
+    /// Closes what was idle too long, and every connection of pods that are gone.
+    pub(crate) fn sweep(&self, now: Instant, gone: impl Fn(u64) -> bool) {
+        let mut kept = 0;
+        self.idle.borrow_mut().retain(|key, list| {
+            if gone(key.opened_in) {
+                return false;
+            }
+            list.retain(|(since, upstream)| {
+                now.duration_since(*since) < IDLE_TIMEOUT && upstream.is_quiet()
+            });
+            kept += list.len();
+            !list.is_empty()
+        });
+        self.count.set(kept);
+    }
+
+    /// Connections that are idle now.
+    pub(crate) fn len(&self) -> usize {
+        self.count.get()
+    }
+}

@@ -1,0 +1,35 @@
+//! Bytes and sockets: everything below HTTP. Nothing here knows tables, routes or metrics.
+
+pub(crate) mod buffer;
+pub(crate) mod connect;
+pub(crate) mod copy;
+pub(crate) mod deadline;
+pub(crate) mod reader;
+pub(crate) mod writer;
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+
+/// First keep-alive probe after this much silence; a vanished peer is noticed by the kernel, not by a table of timers.
+const KEEPALIVE_TIME: Duration = Duration::from_secs(180);
+/// Between probes.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Options of a socket that a client opened: no Nagle, and probes for peers that vanish without a word.
+pub(crate) fn prepare_accepted(socket: &impl AsFd) {
+    let socket = SockRef::from(socket);
+    // Neither option can fail on a connected TCP socket in a way that matters: the kernel's defaults then hold.
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(KEEPALIVE_TIME)
+            .with_interval(KEEPALIVE_INTERVAL),
+    );
+}
+
+/// Makes the coming close a reset, so that the peer sees a failure and not an orderly end.
+pub(crate) fn reset_on_close(socket: &impl AsFd) {
+    let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+}
