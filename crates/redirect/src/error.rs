@@ -44,7 +44,7 @@ pub enum Error {
     #[error(
         "{program} cannot be started ({source}): install iptables on the node or in the agent's image"
     )]
-    Start {
+    Run {
         /// The program.
         program: String,
         /// The reason.

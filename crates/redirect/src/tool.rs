@@ -1,9 +1,12 @@
 //! Runs the programs of iptables inside a pod's namespace, for both families at once: their time is mostly waiting.
 
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use weft_netns::Netns;
 
 use crate::backend::Flavour;
@@ -15,6 +18,12 @@ const LOCK_WAIT_SECONDS: &str = "5";
 
 /// Most bytes of a program's complaint that go into our own message.
 const MAX_COMPLAINT: usize = 500;
+
+/// Longest that one program may take; they need milliseconds, and wait for a lock for 5 s.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
+
+/// Most bytes that one program may print: an app that may change rules could have very many.
+const MAX_OUTPUT: usize = 8 << 20;
 
 /// What iptables program to run, where.
 pub(crate) struct Tool<'a> {
@@ -62,7 +71,7 @@ impl Tool<'_> {
         }
         // A child belongs to the namespace of the thread that starts it.
         let spawned = self.ns.run(|| command.spawn()).map_err(Error::Namespace)?;
-        let mut child = spawned.map_err(|source| Error::Start {
+        let mut child = spawned.map_err(|source| Error::Run {
             program: program.clone(),
             source,
         })?;
@@ -81,26 +90,21 @@ struct Job {
 
 impl Job {
     fn finish(mut self) -> Result<String, Error> {
-        let failed = |program: &str, source: io::Error| Error::Start {
-            program: program.to_owned(),
+        let ended = collect(&mut self.child, TIME_LIMIT, MAX_OUTPUT);
+        if ended.is_err() {
+            // It hangs or raves; there is nobody else to end it.
+            let _ = self.child.kill();
+        }
+        let status = self.child.wait();
+        let failed = |source| Error::Run {
+            program: self.program.clone(),
             source,
         };
-        // Complaints are a few lines (the pipe holds 64 KiB), so reading one after the other cannot block.
-        let mut output = String::new();
-        if let Some(mut stdout) = self.child.stdout.take() {
-            stdout
-                .read_to_string(&mut output)
-                .map_err(|e| failed(&self.program, e))?;
-        }
-        let mut complaint = Vec::new();
-        if let Some(mut stderr) = self.child.stderr.take() {
-            stderr
-                .read_to_end(&mut complaint)
-                .map_err(|e| failed(&self.program, e))?;
-        }
-        let status = self.child.wait().map_err(|e| failed(&self.program, e))?;
+        let (output, complaint) = ended.map_err(failed)?;
+        let status = status.map_err(failed)?;
         if status.success() {
-            return Ok(output);
+            // An app's comment may hold any bytes; ours are ASCII and come through unchanged.
+            return Ok(String::from_utf8_lossy(&output).into_owned());
         }
         let stderr = String::from_utf8_lossy(&complaint)
             .trim()
@@ -115,10 +119,110 @@ impl Job {
     }
 }
 
+/// Reads what a child prints to both of its pipes, until it has closed them.
+fn collect(child: &mut Child, time: Duration, most: usize) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    let until = Instant::now() + time;
+    let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
+    let (mut output, mut complaint) = (Vec::new(), Vec::new());
+    while stdout.is_some() || stderr.is_some() {
+        let pipes = [
+            stdout.as_ref().map(AsFd::as_fd),
+            stderr.as_ref().map(AsFd::as_fd),
+        ];
+        let mut polled: Vec<PollFd<'_>> = pipes
+            .iter()
+            .flatten()
+            .map(|&fd| PollFd::new(fd, PollFlags::POLLIN))
+            .collect();
+        let left = until.saturating_duration_since(Instant::now());
+        let left = PollTimeout::try_from(left).map_err(|e| io::Error::other(e.to_string()))?;
+        match poll(&mut polled, left) {
+            Ok(0) => return Err(io::Error::new(io::ErrorKind::TimedOut, "it does not end")),
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut ready = polled
+            .iter()
+            .map(|p| p.revents().is_some_and(|r| !r.is_empty()));
+        let (first, second) = (ready.next(), ready.next());
+        let on_stdout = stdout.is_some() && first == Some(true);
+        let on_stderr = if stdout.is_some() { second } else { first } == Some(true);
+        if on_stdout {
+            take(&mut stdout, &mut output)?;
+        }
+        if on_stderr {
+            take(&mut stderr, &mut complaint)?;
+        }
+        if output.len() + complaint.len() > most {
+            return Err(io::Error::other(
+                "it prints more than any sane set of rules",
+            ));
+        }
+    }
+    Ok((output, complaint))
+}
+
+/// Takes what a pipe has; at its end, takes the pipe away.
+fn take(pipe: &mut Option<impl Read>, into: &mut Vec<u8>) -> io::Result<()> {
+    let Some(open) = pipe else { return Ok(()) };
+    let mut part = [0; 16 * 1024];
+    match open.read(&mut part)? {
+        0 => *pipe = None,
+        n => into.extend(part.iter().take(n)),
+    }
+    Ok(())
+}
+
 fn program(flavour: Flavour, family: Family, action: &str) -> String {
     let base = match family {
         Family::V4 => "iptables",
         Family::V6 => "ip6tables",
     };
     format!("{base}-{flavour}-{action}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Job {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", script])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Job {
+            program: "iptables-x".into(),
+            child: command.spawn().unwrap(),
+        }
+    }
+
+    #[test]
+    fn both_pipes_are_read_to_their_end() {
+        let long = "i=0; while [ $i -lt 3000 ]; do echo 0123456789012345678901234567890123456789; \
+                    echo 0123456789012345678901234567890123456789 >&2; i=$((i+1)); done";
+        assert_eq!(shell(long).finish().unwrap().len(), 3000 * 41);
+    }
+
+    #[test]
+    fn a_refusal_carries_what_was_said() {
+        let error = shell("echo why >&2; exit 3")
+            .finish()
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("iptables-x") && error.contains("why") && error.contains('3'),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_hangs_or_raves_is_given_up() {
+        let mut hangs = shell("exec sleep 60");
+        let error = collect(&mut hangs.child, Duration::from_millis(20), 100).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        hangs.child.kill().unwrap();
+        hangs.child.wait().unwrap();
+        assert!(matches!(shell("exec yes").finish(), Err(Error::Run { .. })));
+    }
 }
