@@ -119,13 +119,12 @@ async fn next_head(conn: &Conn, client: &mut Client) -> Result<Option<RequestHea
     let pool = &conn.worker.buffers;
     let mut scanner = HeadScanner::default();
     loop {
-        if !reader.is_empty() && scanner.ready(reader.available(), limits.head) {
-            if let Some((head, length)) =
-                weft_h1::parse_request(reader.available(), limits).map_err(Refusal::Rejected)?
-            {
-                reader.consume(length);
-                return Ok(Some(head));
-            }
+        if !reader.is_empty()
+            && scanner.ready(reader.available(), limits.head)
+            && let Some((head, length)) = weft_h1::parse_request(reader.available(), limits).map_err(Refusal::Rejected)?
+        {
+            reader.consume(length);
+            return Ok(Some(head));
         }
         match deadline.guard(reader.fill(stream, pool)).await {
             Ok(Ok(0)) | Ok(Err(_)) => return Ok(None),

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use weft_netns::{Netns, Role};
 
 /// How the upstream sees us.
@@ -21,8 +21,11 @@ pub(crate) async fn connect(netns: &Netns, to: SocketAddr, from: From) -> io::Re
         From::Pod => Role::ToWire,
         From::Client(source) => Role::ToApp { source },
     };
-    let socket = weft_netns::upstream_socket(netns, to, &role)?;
-    TcpSocket::from_std_stream(std::net::TcpStream::from(socket))
-        .connect(to)
-        .await
+    let socket = weft_netns::connect_upstream(netns, to, &role)?;
+    let stream = TcpStream::from_std(std::net::TcpStream::from(socket))?;
+    stream.writable().await?;
+    match stream.take_error()? {
+        None => Ok(stream),
+        Some(error) => Err(error),
+    }
 }
