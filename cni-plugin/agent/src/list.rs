@@ -1,0 +1,119 @@
+//! The list of who is in the mesh (`STATE/cni/namespaces`), from which the plugin decides without us that a pod passes.
+//! Format and rule are described where it is read (`cni-plugin/src/membership.rs`); it is written whole, synced and
+//! renamed, only when it differs, and never before the first tables.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use weft_model::pod::Mode;
+
+use crate::bound::Bound;
+
+/// The list as text.
+pub(crate) fn render(bound: &Bound) -> String {
+    // A name that would break a line is no name of Kubernetes; such a pod asks the agent.
+    let plain = |text: &str| !text.is_empty() && !text.contains(char::is_whitespace);
+    let mut namespaces: BTreeMap<&str, bool> = BTreeMap::new();
+    let mut pods = Vec::new();
+    for pod in bound.pods.values() {
+        let (id, uid, inside) = (
+            &pod.workload.pod,
+            &pod.workload.uid,
+            pod.mode == Mode::Enabled,
+        );
+        if !plain(&id.namespace) || !plain(&id.name) || !plain(uid) {
+            continue;
+        }
+        *namespaces.entry(&id.namespace).or_default() |= inside;
+        pods.push((&id.namespace, &id.name, uid, inside));
+    }
+    pods.sort_unstable();
+    let word = |inside: bool| if inside { "in" } else { "out" };
+    let mut text = String::from("weft-mesh 1\n");
+    // Writing to a string does not fail.
+    for (namespace, inside) in &namespaces {
+        let _ = writeln!(text, "namespace {namespace} {}", word(*inside));
+    }
+    for (namespace, name, uid, inside) in &pods {
+        let _ = writeln!(text, "pod {namespace} {name} {uid} {}", word(*inside));
+    }
+    let _ = writeln!(text, "end {}", namespaces.len() + pods.len());
+    text
+}
+
+/// The file.
+#[derive(Debug)]
+pub(crate) struct ListFile {
+    path: PathBuf,
+    written: Option<String>,
+}
+
+impl ListFile {
+    /// Below the state directory; what an earlier agent wrote stays until the first write.
+    pub(crate) fn new(state_dir: &Path) -> Self {
+        Self {
+            path: state_dir.join("cni/namespaces"),
+            written: None,
+        }
+    }
+
+    /// Makes the file say what `bound` says.
+    ///
+    /// # Errors
+    /// The disk refuses; the file is then as it was.
+    pub(crate) fn write(&mut self, bound: &Bound) -> io::Result<()> {
+        let text = render(bound);
+        if bound.generation == 0 || self.written.as_ref() == Some(&text) {
+            return Ok(());
+        }
+        crate::install::replace(&self.path, text.as_bytes(), 0o644)?;
+        self.written = Some(text);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bound::testing::pod;
+
+    #[test]
+    fn the_plugin_reads_what_we_write() {
+        let in_mesh = Mode::Enabled;
+        let out = Mode::Disabled("label".into());
+        let bound = Bound {
+            generation: 1,
+            pods: [
+                pod("shop", "web-1", in_mesh),
+                pod("shop", "batch-1", out.clone()),
+                pod("tools", "probe-1", out.clone()),
+                pod("bad", "new\nline", out),
+            ]
+            .into(),
+        };
+        assert_eq!(
+            render(&bound),
+            include_str!("../../testdata/namespaces"),
+            "the file that the plugin's tests read"
+        );
+    }
+
+    #[test]
+    fn nothing_is_written_before_the_first_tables() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = ListFile::new(dir.path());
+        file.write(&Bound::default()).unwrap();
+        assert!(!file.path.exists());
+        file.write(&Bound {
+            generation: 1,
+            ..Bound::default()
+        })
+        .unwrap();
+        assert_eq!(
+            std::fs::read_to_string(&file.path).unwrap(),
+            "weft-mesh 1\nend 0\n"
+        );
+    }
+}
