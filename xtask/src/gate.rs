@@ -11,7 +11,7 @@ use anyhow::bail;
 use clap::{Args, ValueEnum};
 
 use crate::{
-    binaries, layers, programs, setup,
+    binaries, layers, limits, programs, setup,
     workspace::{Workspace, cargo},
 };
 
@@ -33,7 +33,7 @@ pub(crate) struct Options {
 enum Step {
     /// Formatting is rustfmt's.
     Format,
-    /// Import rules and house rules.
+    /// Import rules, house rules, generated pages.
     Layers,
     /// Clippy, warnings denied.
     Lints,
@@ -104,7 +104,7 @@ fn name(step: Step) -> String {
 fn run_step(step: Step, workspace: &Workspace, arguments: &[String]) -> anyhow::Result<()> {
     match step {
         Step::Format => programs::run(cargo().args(["fmt", "--all", "--check"])),
-        Step::Layers => layers::run(),
+        Step::Layers => layers::run().and_then(|()| limits::check()),
         Step::Lints => programs::run(cargo().args([
             "clippy",
             "--workspace",

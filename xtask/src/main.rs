@@ -10,8 +10,10 @@ mod demo;
 mod fuzz;
 mod gate;
 mod layers;
+mod limits;
 mod programs;
 mod setup;
+mod sources;
 mod workspace;
 
 use std::process::ExitCode;
@@ -38,6 +40,8 @@ enum Chore {
     Demo(demo::Options),
     /// Check who imports whom and the rules that the compiler does not.
     Layers,
+    /// Write the pages that are made from the code (docs/guide/limits.md).
+    Docs,
     /// Compare Weft with its peers on this machine (needs root).
     Bench(bench::Options),
     /// Fuzz one target (needs cargo-fuzz and a nightly toolchain).
@@ -51,6 +55,7 @@ fn main() -> ExitCode {
         Chore::Build(options) => binaries::run(&options),
         Chore::Demo(options) => demo::run(&options),
         Chore::Layers => layers::run(),
+        Chore::Docs => limits::run(),
         Chore::Bench(options) => bench::run(&options),
         Chore::Fuzz(options) => fuzz::run(&options),
     };

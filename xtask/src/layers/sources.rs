@@ -2,15 +2,15 @@
 //! production. Text search is crude but cheap; it looks at code only (comments, strings of one line and the inline test
 //! module are cut away).
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use anyhow::Context;
 
 use super::{PROXY_LEVELS, PURE, Violation};
-use crate::workspace::{Package, Workspace};
+use crate::{
+    sources::production_files,
+    workspace::{Package, Workspace},
+};
 
 /// (text, why) that a pure crate must not contain.
 const IMPURE_WORDS: &[(&str, &str)] = &[
@@ -101,32 +101,6 @@ pub(crate) fn check(workspace: &Workspace) -> anyhow::Result<Vec<Violation>> {
         }
     }
     Ok(found)
-}
-
-/// `.rs` files below `directory` that are not tests.
-fn production_files(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    let mut waiting = vec![directory.to_path_buf()];
-    while let Some(directory) = waiting.pop() {
-        let entries = fs::read_dir(&directory)
-            .with_context(|| format!("cannot list {}", directory.display()))?;
-        for entry in entries {
-            let path = entry?.path();
-            let is_test = path
-                .file_stem()
-                .is_some_and(|stem| stem == "tests" || stem.to_string_lossy().ends_with("_tests"));
-            if is_test {
-                continue;
-            }
-            if path.is_dir() {
-                waiting.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                files.push(path);
-            }
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
 fn check_file(package: &Package, file: &Path, text: &str) -> Vec<Violation> {
