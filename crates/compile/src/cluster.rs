@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use weft_k8s::core::{EndpointSlice, Pod, Service};
+use weft_k8s::core::{EndpointSlice, NetworkPolicy, Pod, Service};
 use weft_k8s::{Kind, Located, Name, Snapshot};
 use weft_model::id::{ObjectName, ServiceId, WorkloadId, assign};
 
@@ -14,6 +14,7 @@ use crate::Settings;
 use crate::code::Code;
 use crate::diagnostic::{Findings, Subject};
 use crate::host::Hosts;
+use crate::selection::{LabelIndex, Labels};
 
 /// A pod that is bound to a node and has not ended.
 pub(crate) struct LivePod<'a> {
@@ -69,7 +70,9 @@ pub(crate) struct Cluster<'a> {
     pub(crate) services: BTreeMap<ObjectName, LiveService<'a>>,
     pub(crate) hosts: Hosts,
     slices: BTreeMap<ObjectName, Vec<&'a EndpointSlice>>,
-    workload_namespaces: BTreeSet<&'a str>,
+    by_label: LabelIndex<'a, &'a Name>,
+    described: LabelIndex<'a, ()>,
+    pub(crate) network_policies: BTreeMap<&'a str, Vec<&'a NetworkPolicy>>,
 }
 
 impl<'a> Cluster<'a> {
@@ -91,7 +94,22 @@ impl<'a> Cluster<'a> {
                     .push(&slice.value);
             }
         }
-        let mut cluster = Self {
+        let live = pods.values().map(|live| {
+            (
+                live.name.namespace.as_str(),
+                &live.pod().metadata.labels,
+                live.name,
+            )
+        });
+        let by_label = LabelIndex::new(live);
+        let mut network_policies: BTreeMap<&str, Vec<&NetworkPolicy>> = BTreeMap::new();
+        for (name, policy) in &snapshot.network_policies {
+            network_policies
+                .entry(&name.namespace)
+                .or_default()
+                .push(&policy.value);
+        }
+        Self {
             snapshot,
             settings,
             pods,
@@ -99,12 +117,10 @@ impl<'a> Cluster<'a> {
             services,
             hosts,
             slices,
-            workload_namespaces: BTreeSet::new(),
-        };
-        cluster.workload_namespaces = templates(snapshot)
-            .map(|(namespace, _)| namespace)
-            .collect();
-        cluster
+            by_label,
+            described: described(snapshot),
+            network_policies,
+        }
     }
 
     /// Slices of a service, by name of the slice.
@@ -154,53 +170,46 @@ impl<'a> Cluster<'a> {
 
     /// Whether any workload that the manifests describe in this namespace carries these labels;
     /// `None` when they describe none, as in a directory of policy alone.
-    pub(crate) fn has_workload(
-        &self,
-        namespace: &str,
-        labels: &[&BTreeMap<String, String>],
-    ) -> Option<bool> {
-        let in_namespace = self
-            .snapshot
-            .pods
-            .keys()
-            .any(|name| name.namespace == namespace);
-        if !in_namespace && !self.workload_namespaces.contains(namespace) {
-            return None;
-        }
-        let carries = |found: &BTreeMap<String, String>| {
-            labels
-                .iter()
-                .all(|wanted| weft_k8s::meta::contains(found, wanted))
-        };
-        let pods = self
-            .snapshot
-            .pods
-            .iter()
-            .filter(|(name, _)| name.namespace == namespace);
-        let mut found = pods.map(|(_, pod)| &pod.value.metadata.labels);
-        Some(
-            found.any(carries)
-                || templates(self.snapshot)
-                    .any(|(place, found)| place == namespace && carries(found)),
-        )
+    pub(crate) fn has_workload(&self, namespace: &str, labels: &[&Labels]) -> Option<bool> {
+        let known = self.described.has_namespace(namespace);
+        known.then(|| self.described.find(namespace, labels).next().is_some())
+    }
+
+    /// Live pods of a namespace that carry the labels, by name.
+    pub(crate) fn selected<'b>(
+        &'b self,
+        namespace: &'b str,
+        labels: &'b [&'b Labels],
+    ) -> impl Iterator<Item = &'b LivePod<'a>> {
+        self.by_label
+            .find(namespace, labels)
+            .filter_map(|name| self.pods.get(name))
     }
 }
 
-/// Namespace and pod labels of every controller.
-fn templates(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &BTreeMap<String, String>)> {
-    [
+/// All sets of labels that pods have or controllers will give them, each once.
+fn described(snapshot: &Snapshot) -> LabelIndex<'_, ()> {
+    let controllers = [
         &snapshot.deployments,
         &snapshot.stateful_sets,
         &snapshot.daemon_sets,
-    ]
-    .into_iter()
-    .flatten()
-    .map(|(name, controller)| {
+    ];
+    let templates = controllers.into_iter().flatten().map(|(name, controller)| {
         (
             name.namespace.as_str(),
             &controller.value.spec.template.metadata.labels,
         )
-    })
+    });
+    let pods = snapshot
+        .pods
+        .iter()
+        .map(|(name, pod)| (name.namespace.as_str(), &pod.value.metadata.labels));
+    let distinct: BTreeSet<(&str, &Labels)> = templates.chain(pods).collect();
+    LabelIndex::new(
+        distinct
+            .into_iter()
+            .map(|(namespace, labels)| (namespace, labels, ())),
+    )
 }
 
 /// The vocabulary of the tables for a name of the manifests.

@@ -12,6 +12,7 @@ mod diagnostic;
 mod host;
 mod pass;
 mod reuse;
+mod selection;
 
 pub use code::{Code, Level};
 pub use diagnostic::Diagnostic;

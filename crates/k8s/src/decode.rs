@@ -55,6 +55,41 @@ impl de::Error for FieldError {
             message: message.to_string(),
         }
     }
+
+    fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        Self::custom(format_args!(
+            "must be {}, found {}",
+            people(expected),
+            unexpected(&found)
+        ))
+    }
+
+    fn invalid_value(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        Self::invalid_type(found, expected)
+    }
+}
+
+/// serde names integer types as Rust does; users know their ranges.
+fn people(expected: &dyn de::Expected) -> String {
+    match expected.to_string().as_str() {
+        "u8" => "a number from 0 to 255".to_owned(),
+        "u16" => "a number from 0 to 65535".to_owned(),
+        "u32" | "u64" => "a number that is not negative".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+fn unexpected(found: &de::Unexpected<'_>) -> String {
+    match found {
+        de::Unexpected::Bool(value) => value.to_string(),
+        de::Unexpected::Unsigned(value) => format!("the number {value}"),
+        de::Unexpected::Signed(value) => format!("the number {value}"),
+        de::Unexpected::Float(value) => format!("the number {value}"),
+        de::Unexpected::Str(text) => format!("the text \"{text}\""),
+        de::Unexpected::Seq => "a list".to_owned(),
+        de::Unexpected::Map => "a mapping".to_owned(),
+        other => other.to_string(),
+    }
 }
 
 /// Decodes a document.

@@ -250,6 +250,10 @@ fn lines(node: &Node, lines_before: u32) -> BTreeMap<String, u32> {
     lines
 }
 
+/// The library's words without its line, which counts from the document and not from the file.
 fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
+    let line = text.lines().next().unwrap_or_default();
+    line.rfind(" at line ")
+        .and_then(|cut| line.get(..cut))
+        .unwrap_or(line)
 }

@@ -1,6 +1,9 @@
 //! What is captured of a pod: its annotations, and what the kubelet must reach.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use ipnet::IpNet;
 use weft_k8s::core::{Node, Pod};
@@ -198,12 +201,20 @@ fn node_ips(node: &Node) -> Vec<IpAddr> {
         .filter_map(|address| address.address.parse().ok());
     let networks = std::iter::once(&node.spec.pod_cidr).chain(&node.spec.pod_cidrs);
     let bridges = networks
-        .filter_map(|text| text.parse::<IpNet>().ok())
-        .filter_map(|net| net.hosts().next());
+        .filter_map(|text| text.parse().ok())
+        .filter_map(first_address);
     own.chain(bridges)
         .collect::<BTreeSet<_>>()
         .into_iter()
         .collect()
+}
+
+/// The address after the network's own, which `host-local` and `bridge` give the gateway in both families.
+fn first_address(net: IpNet) -> Option<IpAddr> {
+    match net.network() {
+        IpAddr::V4(network) => Some(Ipv4Addr::from_bits(network.to_bits().checked_add(1)?).into()),
+        IpAddr::V6(network) => Some(Ipv6Addr::from_bits(network.to_bits().checked_add(1)?).into()),
+    }
 }
 
 /// Ports that the kubelet calls on the pod: probes and hooks, named ports by number.

@@ -59,21 +59,16 @@ pub(crate) fn run(cluster: &Cluster<'_>, tables: &mut Tables, findings: &mut Fin
 /// Whether a NetworkPolicy selects the pod for ingress and for egress.
 fn policies(cluster: &Cluster<'_>, live: &LivePod<'_>) -> (bool, bool) {
     let own = cluster
-        .snapshot
         .network_policies
-        .iter()
-        .filter(|(name, _)| name.namespace == live.name.namespace);
-    let selecting = own.filter(|(_, policy)| {
-        policy
-            .value
-            .spec
-            .pod_selector
-            .selects(&live.pod().metadata.labels)
-    });
-    selecting.fold((false, false), |(ingress, egress), (_, policy)| {
+        .get(live.name.namespace.as_str())
+        .into_iter()
+        .flatten();
+    let labels = &live.pod().metadata.labels;
+    let selecting = own.filter(|policy| policy.spec.pod_selector.selects(labels));
+    selecting.fold((false, false), |(ingress, egress), policy| {
         (
-            ingress || policy.value.spec.ingress(),
-            egress || policy.value.spec.egress(),
+            ingress || policy.spec.ingress(),
+            egress || policy.spec.egress(),
         )
     })
 }
@@ -155,10 +150,8 @@ fn selected(cluster: &Cluster<'_>, service: &LiveService<'_>) -> Vec<(WorkloadId
     if spec.selector.is_empty() {
         return Vec::new();
     }
-    let pods = cluster.pods.values().filter(|live| {
-        live.name.namespace == service.name.namespace
-            && weft_k8s::meta::contains(&live.pod().metadata.labels, &spec.selector)
-    });
+    let labels = [&spec.selector];
+    let pods = cluster.selected(&service.name.namespace, &labels);
     pods.flat_map(|live| {
         let declared = spec
             .ports

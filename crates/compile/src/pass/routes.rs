@@ -302,10 +302,14 @@ impl Lowering<'_, '_> {
             "" => "no DestinationRule defines subsets for it".to_owned(),
             known => format!("its DestinationRule has {known}"),
         };
-        let whose = self
-            .client
-            .map(|client| format!(" for callers in namespace {client}"))
-            .unwrap_or_default();
+        // The words name the callers only where they see other subsets than everybody else.
+        let everybody = self.rules.view(&service.name, None);
+        let whose = match self.client {
+            Some(client) if !view.subsets.keys().eq(everybody.subsets.keys()) => {
+                format!(" for callers in namespace {client}")
+            }
+            _ => String::new(),
+        };
         let words = format!(
             "Service {} has no subset {}{whose}; {known}",
             service.name, given.subset

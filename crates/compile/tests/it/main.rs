@@ -1,0 +1,6 @@
+//! Compile as its users see it: golden cases and laws.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod golden;
+mod laws;
