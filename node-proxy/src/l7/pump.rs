@@ -117,6 +117,8 @@ impl Pump {
                     let count = self.send(data, sink).await.map_err(|_| Stopped::Sink)?;
                     source.consume(count);
                     moved.set(Instant::now());
+                    // A pair that is always ready must not keep the worker from everybody else.
+                    tokio::task::coop::consume_budget().await;
                 }
                 Chunk::End(trailers) => {
                     if self.framing == Framing::Chunked {

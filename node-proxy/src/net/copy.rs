@@ -5,7 +5,6 @@
 
 use std::io;
 use std::net::Shutdown;
-use std::ops::ControlFlow;
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
@@ -77,50 +76,37 @@ pub(crate) async fn copy(
     }
 }
 
-async fn half(
-    from: &TcpStream,
-    to: &TcpStream,
-    pool: &BufferPool,
-    progress: impl Fn(u64),
-) -> Result<(), Fault> {
+async fn half(from: &TcpStream, to: &TcpStream, pool: &BufferPool, progress: impl Fn(u64)) -> Result<(), Fault> {
     let mut size = BUFFER_SIZE;
     let mut full = 0;
-    let mut kept: Option<Vec<u8>> = None;
     loop {
-        if kept.is_none() {
-            from.readable().await.map_err(|_| Fault::Source)?;
-        }
-        let mut buffer = kept.take().unwrap_or_else(|| {
-            if size == BUFFER_SIZE {
-                pool.take()
-            } else {
-                vec![0; size]
-            }
-        });
-        match from.try_read(&mut buffer) {
-            Ok(0) => {
-                pool.give(buffer);
-                // The peer may be gone already; then its own half reports it.
-                let _ = SockRef::from(to).shutdown(Shutdown::Write);
-                return Ok(());
-            }
-            Ok(count) => {
-                let wrote = write_all(to, buffer.get(..count).unwrap_or_default()).await;
-                progress(count as u64);
-                let filled = count == buffer.len();
-                if let ControlFlow::Break(()) = wrote {
-                    return Err(Fault::Sink);
-                }
-                (size, full) = next_size(size, full, filled);
-                if filled && buffer.len() == size {
-                    kept = Some(buffer);
-                } else {
+        from.readable().await.map_err(|_| Fault::Source)?;
+        let mut buffer = if size == BUFFER_SIZE { pool.take() } else { Vec::with_capacity(size) };
+        // The buffer is lent until the source has nothing more.
+        loop {
+            buffer.clear();
+            match from.try_read_buf(&mut buffer) {
+                Ok(0) => {
                     pool.give(buffer);
+                    // The peer may be gone already; then its own half reports it.
+                    let _ = SockRef::from(to).shutdown(Shutdown::Write);
+                    return Ok(());
                 }
+                Ok(count) => {
+                    write_all(to, &buffer).await?;
+                    // A pair that is always ready must not keep the worker from everybody else.
+                    tokio::task::coop::consume_budget().await;
+                    progress(count as u64);
+                    (size, full) = next_size(size, full, count == buffer.capacity());
+                    if size > buffer.capacity() {
+                        pool.give(std::mem::replace(&mut buffer, Vec::with_capacity(size)));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => return Err(Fault::Source),
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => pool.give(buffer),
-            Err(_) => return Err(Fault::Source),
         }
+        pool.give(buffer);
     }
 }
 
@@ -129,21 +115,18 @@ fn next_size(size: usize, full: u32, filled: bool) -> (usize, u32) {
     match (filled, full + 1 >= GROW_AFTER) {
         (true, true) => ((size * 4).min(MAX_BUFFER), 0),
         (true, false) => (size, full + 1),
-        (false, _) => (size, 0),
+        // A reader that drains faster than the peer sends needs no more than the small buffer.
+        (false, _) => (if size > BUFFER_SIZE { size / 2 } else { size }, 0),
     }
 }
 
-async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> ControlFlow<()> {
+async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> Result<(), Fault> {
     while !bytes.is_empty() {
         match to.try_write(bytes) {
             Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if to.writable().await.is_err() {
-                    return ControlFlow::Break(());
-                }
-            }
-            Err(_) => return ControlFlow::Break(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => to.writable().await.map_err(|_| Fault::Sink)?,
+            Err(_) => return Err(Fault::Sink),
         }
     }
-    ControlFlow::Continue(())
+    Ok(())
 }
