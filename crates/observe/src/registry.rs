@@ -101,6 +101,12 @@ impl Metrics {
 /// Series of one kind by what they show.
 type Series<C> = HashMap<(Shown, <C as Cells>::Key), Arc<Entry<C>>>;
 
+/// All entries at one moment.
+type Snapshot = (Entries<RequestCells>, Entries<ConnectionCells>);
+
+/// Entries of one kind.
+type Entries<C> = Vec<Arc<Entry<C>>>;
+
 /// Shared by all shards.
 pub(crate) struct Registry {
     settings: Settings,
@@ -257,12 +263,7 @@ impl Registry {
         );
     }
 
-    fn snapshot(
-        &self,
-    ) -> (
-        Vec<Arc<Entry<RequestCells>>>,
-        Vec<Arc<Entry<ConnectionCells>>>,
-    ) {
+    fn snapshot(&self) -> Snapshot {
         let state = lock(&self.state);
         (
             state.requests.values().cloned().collect(),

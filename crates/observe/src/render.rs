@@ -14,8 +14,11 @@ use crate::registry::{Entry, Settings};
 /// Series whose text makes one piece.
 const PIECE: usize = 16;
 
-/// The two points of view and which cells belong to them.
-const VIEWS: [(&str, fn(Reporters) -> bool); 2] = [
+/// A `reporter` and which cells belong to it.
+type View = (&'static str, fn(Reporters) -> bool);
+
+/// The two points of view.
+const VIEWS: [View; 2] = [
     ("source", Reporters::source),
     ("destination", Reporters::destination),
 ];
