@@ -34,8 +34,10 @@ pub struct LabConfig {
     pub directory: PathBuf,
     /// Directory of `weft-sample`, `weft-operator`, `weft-agent`, `weft-proxy` and `weft-cni`.
     pub binaries: PathBuf,
-    /// The user's manifests; watched.
+    /// The user's manifests; watched. `Lab::apply` writes here.
     pub manifests: PathBuf,
+    /// More directories of manifests, read and watched after the first.
+    pub more_manifests: Vec<PathBuf>,
     /// How many nodes.
     pub nodes: u8,
     /// Pods get IPv6 addresses too.
@@ -56,6 +58,7 @@ impl LabConfig {
             directory: directory.to_owned(),
             binaries: binaries.to_owned(),
             manifests: manifests.to_owned(),
+            more_manifests: Vec::new(),
             nodes: 2,
             ipv6: true,
             mesh: true,
@@ -74,6 +77,13 @@ impl LabConfig {
     #[must_use]
     pub fn logs(&self) -> PathBuf {
         self.directory.join("logs")
+    }
+
+    fn directories(&self) -> Vec<PathBuf> {
+        std::iter::once(&self.manifests)
+            .chain(&self.more_manifests)
+            .cloned()
+            .collect()
     }
 
     fn binary(&self, name: &str) -> anyhow::Result<PathBuf> {
@@ -143,7 +153,7 @@ impl Lab {
             (node.name.clone(), Arc::new(kubelet))
         });
         let parts = Parts {
-            manifests: config.manifests.clone(),
+            manifests: config.directories(),
             state: config.state(),
             pods: config.directory.join("pods"),
             nodes: objects,
@@ -483,15 +493,20 @@ fn flags(pairs: &[(&str, &dyn std::fmt::Display)]) -> Vec<String> {
 }
 
 fn operator_flags(config: &LabConfig) -> Vec<String> {
-    flags(&[
-        ("manifests", &config.manifests.display()),
-        ("manifests", &config.state().display()),
+    let mut directories = config.directories();
+    directories.push(config.state());
+    let manifests = directories
+        .iter()
+        .flat_map(|d| flags(&[("manifests", &d.display())]));
+    let mut all: Vec<String> = manifests.collect();
+    all.extend(flags(&[
         ("listen", &address(ROOT_IP, TABLES_PORT)),
         (
             "metrics-listen",
             &address(ROOT_IP, Part::Operator.metrics_port()),
         ),
-    ])
+    ]));
+    all
 }
 
 fn node_flags(node: &Node) -> Vec<String> {

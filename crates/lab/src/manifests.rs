@@ -16,7 +16,7 @@ const MAX_FILE: u64 = 4 * 1024 * 1024;
 /// Directories below the given one that are followed.
 const MAX_DEPTH: u32 = 8;
 
-/// A directory of manifests with the last good state of each file.
+/// Directories of manifests with the last good state of each file.
 #[derive(Debug, Default)]
 pub struct Manifests {
     files: BTreeMap<PathBuf, File>,
@@ -38,15 +38,19 @@ pub struct Reading {
 }
 
 impl Manifests {
-    /// Reads the directory again.
-    pub fn read(&mut self, directory: &Path) -> Reading {
+    /// Reads the directories again; a later one wins over an earlier one.
+    pub fn read(&mut self, directories: &[PathBuf]) -> Reading {
         let mut problems = Vec::new();
         let mut paths = Vec::new();
-        gather(directory, MAX_DEPTH, &mut paths, &mut problems);
-        paths.sort();
+        for directory in directories {
+            let mut found = Vec::new();
+            gather(directory, MAX_DEPTH, &mut found, &mut problems);
+            found.sort();
+            paths.extend(found);
+        }
         self.files.retain(|path, _| paths.contains(path));
-        for path in paths {
-            match self.refresh(&path) {
+        for path in &paths {
+            match self.refresh(path) {
                 Ok(()) => {}
                 Err(problem) => problems.push(format!("{}: {problem}", path.display())),
             }
@@ -148,20 +152,21 @@ mod tests {
     fn a_broken_file_keeps_its_last_good_state_and_is_reported_once() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.yaml");
+        let directories = [dir.path().to_owned()];
         fs::write(&path, GOOD).unwrap();
         let mut manifests = Manifests::default();
-        assert_eq!(manifests.read(dir.path()).objects.len(), 2);
+        assert_eq!(manifests.read(&directories).objects.len(), 2);
         fs::write(&path, "kind: [").unwrap();
-        let reading = manifests.read(dir.path());
+        let reading = manifests.read(&directories);
         assert_eq!((reading.objects.len(), reading.problems.len()), (2, 1));
         assert!(
             reading.problems[0].contains("a.yaml"),
             "{:?}",
             reading.problems
         );
-        assert_eq!(manifests.read(dir.path()).problems.len(), 0);
+        assert_eq!(manifests.read(&directories).problems.len(), 0);
         fs::remove_file(&path).unwrap();
-        assert_eq!(manifests.read(dir.path()).objects.len(), 0);
+        assert_eq!(manifests.read(&directories).objects.len(), 0);
     }
 
     #[test]

@@ -31,8 +31,8 @@ const SETTLE: Duration = Duration::from_millis(15);
 
 /// What the loop is made of.
 pub(crate) struct Parts {
-    /// The user's directory.
-    pub(crate) manifests: PathBuf,
+    /// The user's directories.
+    pub(crate) manifests: Vec<PathBuf>,
     /// The state directory.
     pub(crate) state: PathBuf,
     /// Per-pod files.
@@ -110,9 +110,11 @@ pub(crate) fn start(parts: Parts) -> anyhow::Result<Control> {
         }
     })
     .context("cannot make an inotify instance")?;
-    watcher
-        .watch(&parts.manifests, notify::RecursiveMode::Recursive)
-        .with_context(|| format!("cannot watch {}", parts.manifests.display()))?;
+    for directory in &parts.manifests {
+        watcher
+            .watch(directory, notify::RecursiveMode::Recursive)
+            .with_context(|| format!("cannot watch {}", directory.display()))?;
+    }
     let (view, seen) = watch::channel(Arc::default());
     let (rescan, rescans) = mpsc::unbounded_channel();
     let state = StateDirectory::new(&parts.state)

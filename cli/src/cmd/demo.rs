@@ -1,0 +1,345 @@
+//! `weft demo`: the newcomer's first command, and with `--duration` a check of the whole mesh.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use weft_lab::isolate::{Room, Side, enter};
+use weft_lab::manifests::Manifests;
+use weft_lab::object::of_kind;
+use weft_lab::{Event, Lab, LabConfig, preflight};
+
+use crate::demo::reading::Reading;
+use crate::demo::traffic::{Traffic, fallback};
+use crate::demo::{edges, numbers, report, samples};
+use crate::render::{self, Format, Screen};
+
+/// Pods must be ready within this time of the daemons.
+const PODS_DEADLINE: Duration = Duration::from_secs(60);
+/// Tables must be acknowledged within this time of the pods.
+const TABLES_DEADLINE: Duration = Duration::from_secs(20);
+/// Between two looks at the metrics.
+const PERIOD: Duration = Duration::from_millis(400);
+/// Without a terminal, between two tables.
+const PLAIN_PERIOD: Duration = Duration::from_secs(5);
+/// Rates and latencies are those of this time.
+const WINDOW: Duration = Duration::from_secs(10);
+/// Shares of versions are those of this time, or of the time since the manifests changed.
+const RECENT: Duration = Duration::from_secs(2);
+/// Exit code after Ctrl-C, as in a shell.
+const INTERRUPTED: u8 = 130;
+
+/// Flags of `weft demo`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Your own directory of manifests instead of the shop; watched while the demo runs.
+    #[arg(long, value_name = "DIR")]
+    manifests: Option<PathBuf>,
+    /// Ends after this time of traffic (`20s`, `2m`), and fails if an edge saw no traffic or an error.
+    #[arg(long, value_parser = duration)]
+    duration: Option<Duration>,
+    /// How to print the numbers.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+    /// How many nodes.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=9))]
+    nodes: u8,
+    /// Directory of the other programs (weft-operator, weft-agent, weft-proxy, weft-cni, weft-sample); default: beside
+    /// this one.
+    #[arg(long, value_name = "DIR")]
+    bin_dir: Option<PathBuf>,
+    /// Pods have IPv4 addresses only.
+    #[arg(long)]
+    no_ipv6: bool,
+}
+
+/// `20s`, `2m`, `500ms`, or plain seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: f64 = digits
+        .parse()
+        .map_err(|_| format!("`{text}` is no duration like 20s"))?;
+    let unit = match text.get(digits.len()..).unwrap_or_default() {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        other => return Err(format!("unknown unit `{other}`; use ms, s, m or h")),
+    };
+    Duration::try_from_secs_f64(number * unit).map_err(|e| e.to_string())
+}
+
+pub(crate) fn run(args: &Args) -> ExitCode {
+    let missing = preflight::missing();
+    if !missing.is_empty() {
+        render::note("weft demo cannot start yet:");
+        missing
+            .iter()
+            .for_each(|sentence| render::note(&format!("  {sentence}")));
+        return ExitCode::FAILURE;
+    }
+    let room = match enter() {
+        Ok(Side::Outside(code)) => return ExitCode::from(code),
+        Ok(Side::Inside(room)) => room,
+        Err(error) => return failed(&error),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(inside(args, &room)),
+        Err(error) => Err(error.into()),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    render::note(&format!("error: {error:#}"));
+    ExitCode::FAILURE
+}
+
+/// Signals that end the demo in order.
+struct Ending {
+    int: Signal,
+    term: Signal,
+    hup: Signal,
+}
+
+impl Ending {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            int: signal(SignalKind::interrupt())?,
+            term: signal(SignalKind::terminate())?,
+            hup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.int.recv() => {}
+            _ = self.term.recv() => {}
+            _ = self.hup.recv() => {}
+        }
+    }
+}
+
+async fn inside(args: &Args, room: &Room) -> anyhow::Result<u8> {
+    let mut ending = Ending::new()?;
+    let config = configuration(args, room)?;
+    // Dropping a half-built lab kills what runs; the room takes the rest.
+    let started = Instant::now();
+    let (lab, traffic) = tokio::select! {
+        up = up(config, started) => up?,
+        () = ending.asked() => return Ok(INTERRUPTED),
+    };
+    step(started, "traffic flows");
+    if args.manifests.is_none() {
+        let file = lab.config().manifests.join(samples::CANARY);
+        render::note(&format!(
+            "\nShift the canary: edit the weights in {}\n",
+            file.display()
+        ));
+    }
+    let code = watch(args, &lab, &mut ending).await;
+    traffic.stop().await;
+    for name in lab.down().await? {
+        render::note(&format!("{name} did not end by itself"));
+    }
+    code
+}
+
+fn configuration(args: &Args, room: &Room) -> anyhow::Result<LabConfig> {
+    let own = std::env::current_exe().context("cannot find this program's own file")?;
+    let binaries = match &args.bin_dir {
+        Some(directory) => directory.clone(),
+        None => own.parent().unwrap_or(Path::new("/")).to_owned(),
+    };
+    let manifests = match &args.manifests {
+        Some(directory) => {
+            let path = directory.canonicalize();
+            path.with_context(|| format!("--manifests {}", directory.display()))?
+        }
+        None => room.directory().join("manifests"),
+    };
+    if manifests.starts_with("/run") {
+        bail!(
+            "--manifests {}: the demo has a /run of its own; use another place",
+            manifests.display()
+        );
+    }
+    let mut config = LabConfig::new(room.directory(), &binaries, &manifests);
+    if args.manifests.is_none() {
+        samples::write(&manifests)?;
+    } else if let Some(visitors) = fallback(&Manifests::default().read(&[manifests]).objects) {
+        let directory = room.directory().join("visitors");
+        std::fs::create_dir_all(&directory)?;
+        std::fs::write(directory.join("visitors.yaml"), visitors)?;
+        config.more_manifests.push(directory);
+    }
+    config.nodes = args.nodes;
+    config.ipv6 = !args.no_ipv6;
+    Ok(config)
+}
+
+fn step(started: Instant, text: &str) {
+    render::note(&format!("{:6.1}s  {text}", started.elapsed().as_secs_f64()));
+}
+
+async fn up(mut config: LabConfig, started: Instant) -> anyhow::Result<(Lab, Traffic)> {
+    config.report = Arc::new(move |event| match event {
+        Event::Step(text) => step(started, &format!("{text} ready")),
+        Event::PodReady(text) => step(started, &format!("pod {text} ready")),
+        Event::Warning(text) => step(started, &format!("warning: {text}")),
+    });
+    let lab = Lab::up(config).await?;
+    let view = lab.settled(PODS_DEADLINE).await?;
+    step(started, &format!("all {} pods ready", view.pods.len()));
+    lab.synced(TABLES_DEADLINE).await?;
+    let traffic = Traffic::start(&lab).await?;
+    Ok((lab, traffic))
+}
+
+/// Shows the numbers until the duration is over or somebody asks for the end.
+async fn watch(args: &Args, lab: &Lab, ending: &mut Ending) -> anyhow::Result<u8> {
+    let (first, _) = Reading::take(lab).await;
+    let began = Instant::now();
+    let mut numbers = Numbers::new(first.clone(), lab);
+    let mut screen = Screen::new();
+    let mut tick = tokio::time::interval(PERIOD);
+    let mut last_shown = Instant::now();
+    let deadline = args.duration.map(|d| began + d);
+    loop {
+        tokio::select! {
+            () = ending.asked() => return Ok(if args.duration.is_some() { INTERRUPTED } else { 0 }),
+            _ = tick.tick() => {}
+        }
+        let troubles = numbers.look(lab).await;
+        let over = deadline.is_some_and(|d| Instant::now() >= d);
+        let due = screen.is_live() || last_shown.elapsed() >= PLAIN_PERIOD || numbers.just_changed;
+        if args.output == Format::Table && (due || over) {
+            screen.show(&(numbers.table() + &troubles));
+            last_shown = Instant::now();
+        }
+        if over {
+            break;
+        }
+    }
+    Ok(verdict(args, lab, &numbers.newest.since(&first), began))
+}
+
+/// Final answer of a run with a duration.
+fn verdict(args: &Args, lab: &Lab, happened: &Reading, began: Instant) -> u8 {
+    let declared = edges::declared(&lab.view().objects);
+    let seconds = happened.at.duration_since(began).as_secs_f64();
+    if args.output == Format::Json {
+        render::json(&numbers::json(
+            happened,
+            seconds,
+            &service_names(lab),
+            &declared,
+        ));
+    }
+    let problems = numbers::problems(happened, &declared);
+    problems
+        .iter()
+        .for_each(|problem| render::note(&format!("error: {problem}")));
+    u8::from(!problems.is_empty())
+}
+
+fn service_names(lab: &Lab) -> BTreeSet<(String, String)> {
+    let view = lab.view();
+    let keys = of_kind(&view.objects, "Service").map(|(key, _)| key);
+    keys.map(|key| (key.namespace.clone(), key.name.clone()))
+        .collect()
+}
+
+/// Readings of the last seconds, and what to show of them.
+struct Numbers {
+    /// Older ones.
+    readings: VecDeque<Reading>,
+    newest: Reading,
+    services: BTreeSet<(String, String)>,
+    /// When the manifests were last read anew.
+    changed: Instant,
+    seen: u64,
+    /// The newest reading is the first that shows a change of the manifests.
+    just_changed: bool,
+    waiting: bool,
+}
+
+impl Numbers {
+    fn new(first: Reading, lab: &Lab) -> Self {
+        Self {
+            changed: first.at,
+            readings: [first.clone()].into(),
+            newest: first,
+            services: service_names(lab),
+            seen: lab.view().readings,
+            just_changed: false,
+            waiting: false,
+        }
+    }
+
+    /// Takes a reading; gives what is wrong, in lines.
+    async fn look(&mut self, lab: &Lab) -> String {
+        let (reading, silent) = Reading::take(lab).await;
+        let now = reading.at;
+        self.readings
+            .push_back(std::mem::replace(&mut self.newest, reading));
+        while self.readings.len() > 1 && self.readings.front().is_some_and(|r| now - r.at > WINDOW)
+        {
+            self.readings.pop_front();
+        }
+        self.services = service_names(lab);
+        self.just_changed = std::mem::take(&mut self.waiting);
+        let readings = lab.view().readings;
+        if readings != self.seen {
+            (self.seen, self.changed, self.waiting) = (readings, now, true);
+        }
+        let mut lines = silent;
+        lines.extend(lab.casualties());
+        lines.iter().map(|line| format!("! {line}\n")).collect()
+    }
+
+    fn table(&self) -> String {
+        let newest = &self.newest;
+        let oldest = self.readings.front().unwrap_or(newest);
+        let seconds = newest.at.duration_since(oldest.at).as_secs_f64();
+        let from = self
+            .readings
+            .iter()
+            .rev()
+            .take_while(|r| r.at >= self.changed && newest.at - r.at <= RECENT)
+            .last()
+            .unwrap_or(oldest);
+        report::table(
+            &newest.since(oldest),
+            seconds,
+            &newest.since(from),
+            &self.services,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::duration;
+    use std::time::Duration;
+
+    #[test]
+    fn durations_are_written_as_everywhere() {
+        assert_eq!(duration("20s"), Ok(Duration::from_secs(20)));
+        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("3"), Ok(Duration::from_secs(3)));
+        for bad in ["", "x", "5y", "-1s", "1e400s"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}
