@@ -40,6 +40,12 @@ impl Digest {
         digest
     }
 
+    /// Digest of tables that hold the items of both; no item may be in both.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self(self.0.wrapping_add(other.0))
+    }
+
     /// Applies `delta` to `tables` and follows it. Does to the tables exactly what `Tables::apply` does.
     pub fn apply(&mut self, tables: &mut Tables, delta: Delta) {
         for change in delta {

@@ -1,0 +1,153 @@
+//! One generation as all nodes' sessions share it, arranged so that cutting a node's part costs what the node uses and
+//! not what the mesh holds: the index is shared whole, pods lie ready by node, the rest is picked by id.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use weft_compile::{Compiled, Diagnostic};
+use weft_model::delta::{Delta, diff};
+use weft_model::pod::LocalPod;
+use weft_model::table::{Index, Interest, Tables};
+use weft_wire::table::Digest;
+
+/// Tables of one generation, and the findings that came with them.
+#[derive(Clone, Debug, Default)]
+pub struct Published {
+    /// Generation; 0: nothing has been published yet.
+    pub generation: u64,
+    /// When it was published; the writer sets it.
+    pub since: Option<Instant>,
+    /// Everything that compile gave.
+    pub compiled: Arc<Compiled>,
+    /// Findings of compiling and of reading, sorted.
+    pub diagnostics: Arc<[Diagnostic]>,
+    /// Tables with nothing but the index.
+    index: Arc<Tables>,
+    index_digest: Digest,
+    /// Tables without index and pods.
+    body: Arc<Tables>,
+    pods: Arc<BTreeMap<String, BTreeMap<String, Arc<LocalPod>>>>,
+}
+
+/// A node's part of one generation.
+#[derive(Clone, Debug, Default)]
+pub struct Slice {
+    /// Its generation.
+    pub generation: u64,
+    /// The index, shared with every other node.
+    index: Arc<Tables>,
+    index_digest: Digest,
+    /// All but the index.
+    items: Tables,
+    items_digest: Digest,
+}
+
+impl Published {
+    /// The next generation with these tables; what is as before is shared with `self`.
+    #[must_use]
+    pub fn next(&self, generation: u64, compiled: Compiled, diagnostics: Vec<Diagnostic>) -> Self {
+        let tables = &compiled.tables;
+        let (index, index_digest) = if tables.index == self.index.index {
+            (Arc::clone(&self.index), self.index_digest)
+        } else {
+            let index = only_index(&tables.index);
+            let mut digest = self.index_digest;
+            let mut followed = (*self.index).clone();
+            digest.apply(&mut followed, diff(&self.index, &index));
+            (Arc::new(index), digest)
+        };
+        let mut pods: BTreeMap<String, BTreeMap<String, Arc<LocalPod>>> = BTreeMap::new();
+        for (uid, pod) in &tables.pods {
+            let node = pods.entry(pod.workload.node.clone()).or_default();
+            node.insert(uid.clone(), Arc::clone(pod));
+        }
+        let body = Tables {
+            services: tables.services.clone(),
+            endpoints: tables.endpoints.clone(),
+            policies: tables.policies.clone(),
+            workloads: tables.workloads.clone(),
+            ..Tables::default()
+        };
+        Self {
+            generation,
+            since: None,
+            diagnostics: diagnostics.into(),
+            compiled: Arc::new(compiled),
+            index,
+            index_digest,
+            body: Arc::new(body),
+            pods: Arc::new(pods),
+        }
+    }
+
+    /// The same tables under another generation or with other findings.
+    #[must_use]
+    pub fn renumbered(&self, generation: u64) -> Self {
+        Self {
+            generation,
+            ..self.clone()
+        }
+    }
+
+    /// The findings as JSON, as `/debug/diagnostics` shows them.
+    #[must_use]
+    pub fn diagnostics_json(&self) -> Vec<u8> {
+        serde_json::to_vec_pretty(&*self.diagnostics).unwrap_or_default()
+    }
+
+    /// What a node gets. The digest follows from `before` by the difference alone.
+    #[must_use]
+    pub fn slice(&self, node: &str, interest: &Interest, before: &Slice) -> (Slice, Delta) {
+        let mut items = self.body.slice(node, interest);
+        items.pods = self.pods.get(node).cloned().unwrap_or_default();
+        let changes = diff(&before.items, &items);
+        let mut items_digest = before.items_digest;
+        let mut followed = before.items.clone();
+        items_digest.apply(&mut followed, changes.clone());
+        let mut delta = if Arc::ptr_eq(&before.index, &self.index) {
+            Delta::new()
+        } else {
+            diff(&before.index, &self.index)
+        };
+        delta.extend(changes);
+        let slice = Slice {
+            generation: self.generation,
+            index: Arc::clone(&self.index),
+            index_digest: self.index_digest,
+            items,
+            items_digest,
+        };
+        (slice, delta)
+    }
+}
+
+impl Slice {
+    /// Digest of the whole slice.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.index_digest.plus(self.items_digest)
+    }
+
+    /// The slice under another generation.
+    #[must_use]
+    pub fn renumbered(self, generation: u64) -> Self {
+        Self { generation, ..self }
+    }
+
+    /// The slice as one value, for tests and for people.
+    #[must_use]
+    pub fn tables(&self) -> Tables {
+        Tables {
+            index: self.index.index.clone(),
+            ..self.items.clone()
+        }
+    }
+}
+
+fn only_index(index: &Index) -> Tables {
+    Tables {
+        index: index.clone(),
+        ..Tables::default()
+    }
+}

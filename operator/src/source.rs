@@ -1,0 +1,55 @@
+//! Where manifests come from. A source gives the whole set of objects each time something has changed; it is free to be
+//! slow or to repeat itself, but it gives nothing before it has read everything once (hardening V111).
+
+pub mod dir;
+pub mod files;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use weft_k8s::{Kind, ParseError, Snapshot};
+
+/// Everything a source knows at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Manifests {
+    /// The objects.
+    pub snapshot: Snapshot,
+    /// What could not be read.
+    pub errors: Vec<ParseError>,
+    /// Objects by kind, for the metrics.
+    pub objects: BTreeMap<Kind, usize>,
+}
+
+/// Takes what a source gives; only the newest counts.
+#[derive(Debug)]
+pub struct Sink(watch::Sender<Option<Arc<Manifests>>>);
+
+/// The pipeline's end; `None` until the source has read everything once.
+pub type Changes = watch::Receiver<Option<Arc<Manifests>>>;
+
+/// A sink and its other end.
+#[must_use]
+pub fn channel() -> (Sink, Changes) {
+    let (sender, receiver) = watch::channel(None);
+    (Sink(sender), receiver)
+}
+
+impl Sink {
+    /// Gives the whole set.
+    pub fn give(&self, manifests: Manifests) {
+        self.0.send_replace(Some(Arc::new(manifests)));
+    }
+}
+
+/// One kind of source: a directory, or Kubernetes.
+pub trait ManifestSource: Send + 'static {
+    /// Gives the whole set once it is known, and again after each change, for as long as it is polled.
+    fn watch(self, sink: Sink) -> impl Future<Output = ()> + Send;
+}
+
+/// Runs a source until `shutdown`.
+pub async fn run(source: impl ManifestSource, sink: Sink, shutdown: CancellationToken) {
+    shutdown.run_until_cancelled_owned(source.watch(sink)).await;
+}

@@ -1,0 +1,97 @@
+//! Who is connected and what they run, for `/debug/nodes`, `weft wait` and people.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+
+/// One connected program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeStatus {
+    /// Node.
+    pub node: String,
+    /// `agent` or `proxy`.
+    pub kind: &'static str,
+    /// Version of the program.
+    pub version: String,
+    /// Generation last sent; 0: none on this connection.
+    pub sent: u64,
+    /// Generation in use there; 0: none yet.
+    pub acked: u64,
+    /// The last refusal on this connection.
+    pub last_nack: Option<NackStatus>,
+}
+
+/// A refusal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NackStatus {
+    /// Generation that was refused.
+    pub generation: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// All connected programs, by connection.
+#[derive(Clone, Debug, Default)]
+pub struct Nodes {
+    connections: Arc<Mutex<(u64, BTreeMap<u64, NodeStatus>)>>,
+}
+
+/// One connection's row; it goes when this is dropped.
+#[derive(Debug)]
+pub struct Row {
+    nodes: Nodes,
+    number: u64,
+}
+
+impl Nodes {
+    /// Adds a row.
+    #[must_use]
+    pub fn add(&self, status: NodeStatus) -> Row {
+        let mut connections = self.lock();
+        connections.0 += 1;
+        let number = connections.0;
+        connections.1.insert(number, status);
+        Row {
+            nodes: self.clone(),
+            number,
+        }
+    }
+
+    /// All rows by node, kind and age.
+    #[must_use]
+    pub fn list(&self) -> Vec<NodeStatus> {
+        let mut rows: Vec<NodeStatus> = self.lock().1.values().cloned().collect();
+        rows.sort_by(|a, b| (&a.node, a.kind).cmp(&(&b.node, b.kind)));
+        rows
+    }
+
+    /// All rows as JSON.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec_pretty(&self.list()).unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (u64, BTreeMap<u64, NodeStatus>)> {
+        // Rows are plain values: whole whatever panicked while it held the lock.
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Row {
+    /// Changes the row.
+    pub fn update(&self, change: impl FnOnce(&mut NodeStatus)) {
+        if let Some(status) = self.nodes.lock().1.get_mut(&self.number) {
+            change(status);
+        }
+    }
+}
+
+impl Drop for Row {
+    fn drop(&mut self) {
+        self.nodes.lock().1.remove(&self.number);
+    }
+}
