@@ -186,6 +186,10 @@ mod tests {
         let command = Command::try_parse_from(["weft", path].iter().chain(flags)).unwrap();
         let files = files::read(&command.args.paths).unwrap();
         let report = analyze(&files, &command.args);
+        assert_eq!(
+            report.json()["findings"].as_array().unwrap().len(),
+            report.findings.len()
+        );
         let text = report.text().replace(path, "DIR");
         (text, report.exit_code(command.args.failure_threshold))
     }

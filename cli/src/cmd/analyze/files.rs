@@ -12,6 +12,7 @@ const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 const MAX_DEPTH: usize = 16;
 
 /// One file.
+#[derive(Debug)]
 pub(super) struct File {
     /// Name that findings show.
     pub(super) name: String,
