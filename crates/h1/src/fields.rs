@@ -69,7 +69,7 @@ impl<'b> Fields<'b> {
     }
 
     fn add(&mut self, name: &[u8], value: &'b [u8]) -> Result<(), Fault> {
-        match names::role(name) {
+        match names::received_role(name) {
             Role::EndToEnd => {
                 let name = HeaderName::from_bytes(name).map_err(|_| Fault::HeaderName)?;
                 let value = HeaderValue::from_bytes(value).map_err(|_| Fault::HeaderValue)?;

@@ -32,27 +32,33 @@ pub(crate) enum Role {
 /// Prefix of the mesh's own headers.
 const OWN_PREFIX: &[u8] = b"x-weft-";
 
-/// The role of a name in any letter case.
+/// The role of a name in any letter case, for what is written; reserved names are the mesh's own there.
 pub(crate) fn role(name: &[u8]) -> Role {
-    let known = match name.len() {
-        2 => (b"te".as_slice(), Role::Te),
-        4 => (b"host".as_slice(), Role::Host),
-        6 => (b"expect".as_slice(), Role::Expect),
-        7 => (b"upgrade".as_slice(), Role::Upgrade),
+    let (known, role): (&[u8], Role) = match name.len() {
+        2 => (b"te", Role::Te),
+        4 => (b"host", Role::Host),
+        6 => (b"expect", Role::Expect),
+        7 => (b"upgrade", Role::Upgrade),
         10 if name.eq_ignore_ascii_case(b"keep-alive") => return Role::HopByHop,
-        10 => (b"connection".as_slice(), Role::Connection),
+        10 => (b"connection", Role::Connection),
         14 if name.eq_ignore_ascii_case(b"http2-settings") => return Role::HopByHop,
-        14 => (b"content-length".as_slice(), Role::ContentLength),
-        16 => (b"proxy-connection".as_slice(), Role::HopByHop),
-        17 => (b"transfer-encoding".as_slice(), Role::TransferEncoding),
-        _ => (b"".as_slice(), Role::EndToEnd),
+        14 => (b"content-length", Role::ContentLength),
+        16 => (b"proxy-connection", Role::HopByHop),
+        17 => (b"transfer-encoding", Role::TransferEncoding),
+        _ => return Role::EndToEnd,
     };
-    if !name.is_empty() && name.eq_ignore_ascii_case(known.0) {
-        known.1
-    } else if is_reserved(name) {
-        Role::Reserved
+    if name.eq_ignore_ascii_case(known) {
+        role
     } else {
         Role::EndToEnd
+    }
+}
+
+/// The role of a name in any letter case, for what is received.
+pub(crate) fn received_role(name: &[u8]) -> Role {
+    match role(name) {
+        Role::EndToEnd if is_reserved(name) => Role::Reserved,
+        role => role,
     }
 }
 
@@ -60,13 +66,15 @@ pub(crate) fn role(name: &[u8]) -> Role {
 /// identity or forwarding header because they fold `_` to `-` (V27). Such headers are dropped from what comes in.
 #[must_use]
 pub fn is_reserved(name: &[u8]) -> bool {
-    if name
-        .get(..OWN_PREFIX.len())
-        .is_some_and(|head| head.eq_ignore_ascii_case(OWN_PREFIX))
-    {
+    let own = matches!(name.first(), Some(b'x' | b'X'))
+        && name
+            .get(..OWN_PREFIX.len())
+            .is_some_and(|head| head.eq_ignore_ascii_case(OWN_PREFIX));
+    if own {
         return true;
     }
-    if memchr::memchr(b'_', name).is_none() {
+    // No early exit: names are short, and so the loop is a few vector instructions.
+    if !name.iter().fold(false, |found, &b| found | (b == b'_')) {
         return false;
     }
     let folded: Vec<u8> = name
@@ -158,5 +166,5 @@ pub fn is_forbidden_trailer(name: &HeaderName) -> bool {
         "www-authenticate",
     ];
     let bytes = name.as_str().as_bytes();
-    role(bytes) != Role::EndToEnd || is_protected(bytes) || NAMES.contains(&name.as_str())
+    received_role(bytes) != Role::EndToEnd || is_protected(bytes) || NAMES.contains(&name.as_str())
 }

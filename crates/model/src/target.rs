@@ -292,24 +292,29 @@ impl Authority {
             let (literal, rest) = raw.split_at(end + 1);
             return Self::join(ipv6(literal)?, rest);
         }
-        let end = raw.iter().position(|&b| b == b':').unwrap_or(raw.len());
+        let (end, upper) = host_end(raw)?;
         let (name, rest) = raw.split_at(end);
-        if raw.contains(&b'@') {
-            return Err(TargetError::Userinfo);
+        let name = name.strip_suffix(b".").unwrap_or(name);
+        if name.is_empty() || name.len() > MAX_HOST {
+            return Err(TargetError::Host);
         }
-        Self::join(host_name(name, raw.len())?, rest)
+        let text = str::from_utf8(name).map_err(|_| TargetError::Host)?;
+        let mut host = String::with_capacity(raw.len());
+        host.push_str(text);
+        if upper {
+            host.make_ascii_lowercase();
+        }
+        Self::join(host, rest)
     }
 
     /// Appends `rest`, which is empty or `:port`.
-    fn join(host: String, rest: &[u8]) -> Result<Self, TargetError> {
-        let host_len = host.len();
-        let mut text = host;
+    fn join(mut text: String, rest: &[u8]) -> Result<Self, TargetError> {
+        let host_len = text.len();
         let port = match rest.split_first() {
             None => None,
             Some((b':', digits)) => {
                 let port = port(digits)?;
-                text.push(':');
-                text.extend(digits.iter().map(|&b| char::from(b)));
+                text.push_str(str::from_utf8(rest).map_err(|_| TargetError::Port)?);
                 Some(port)
             }
             Some(_) => return Err(TargetError::Host),
@@ -324,6 +329,9 @@ impl Authority {
 
 /// One to five digits without a leading zero, so that a port has one spelling only.
 fn port(digits: &[u8]) -> Result<u16, TargetError> {
+    if digits.contains(&b'@') {
+        return Err(TargetError::Userinfo);
+    }
     if digits.is_empty() || digits.len() > 5 || digits.first() == Some(&b'0') {
         return Err(TargetError::Port);
     }
@@ -337,30 +345,24 @@ fn port(digits: &[u8]) -> Result<u16, TargetError> {
     u16::try_from(value).map_err(|_| TargetError::Port)
 }
 
-/// A DNS-like name in lower case without its final dot. Stricter than RFC 3986's reg-name: escapes and sub-delimiters
-/// in a host mean different hosts to different readers, and no name in a cluster has them.
-fn host_name(raw: &[u8], capacity: usize) -> Result<String, TargetError> {
-    let raw = raw.strip_suffix(b".").unwrap_or(raw);
-    if raw.len() > MAX_HOST {
-        return Err(TargetError::Host);
-    }
-    let mut name = String::with_capacity(capacity);
+/// Where the DNS-like name at the start of an authority ends, and whether it has upper-case letters. Stricter than RFC
+/// 3986's reg-name: escapes and sub-delimiters in a host mean different hosts to different readers, and no name in a
+/// cluster has them.
+fn host_end(raw: &[u8]) -> Result<(usize, bool), TargetError> {
+    let mut upper = false;
     let mut before = b'.';
-    for &b in raw {
-        let allowed =
-            b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_') || (b == b'.' && before != b'.');
-        if !allowed {
-            return Err(TargetError::Host);
+    for (i, &b) in raw.iter().enumerate() {
+        match b {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => {}
+            b'A'..=b'Z' => upper = true,
+            b'.' if before != b'.' => {}
+            b':' => return Ok((i, upper)),
+            b'@' => return Err(TargetError::Userinfo),
+            _ => return Err(TargetError::Host),
         }
-        name.push(char::from(b.to_ascii_lowercase()));
         before = b;
     }
-    // Nothing at all, or another dot before the final one.
-    if before == b'.' {
-        Err(TargetError::Host)
-    } else {
-        Ok(name)
-    }
+    Ok((raw.len(), upper))
 }
 
 /// `[address]` in the one spelling of RFC 5952; a mapped IPv4 address as IPv4, or a CIDR rule for IPv4 would miss it.
