@@ -1,0 +1,116 @@
+//! Peers that are no nodes, and operators that are no more.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+use weft_tables::NodeKind;
+
+use crate::mesh::{Client, Mesh, WAIT, free_port};
+
+#[tokio::test]
+async fn who_says_nothing_is_sent_away_and_nodes_are_served_meanwhile() {
+    let mesh = Mesh::new(&[]).await;
+    let begun = Instant::now();
+    let mut silent = TcpStream::connect(mesh.grpc).await.unwrap();
+    let mut talks = TcpStream::connect(mesh.grpc).await.unwrap();
+    // A right preface and nothing after it.
+    talks
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+        .await
+        .unwrap();
+    let client = mesh.client("n1", NodeKind::Proxy);
+    client.until(|state| state.generation > 0).await;
+    for stream in [&mut silent, &mut talks] {
+        let mut rest = Vec::new();
+        // Closed or reset: either way the connection has ended.
+        let ended = tokio::time::timeout(WAIT, stream.read_to_end(&mut rest));
+        let _ = ended.await.expect("the connection stays open");
+    }
+    assert!(
+        begun.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn strangers_have_a_limit() {
+    let mesh = Mesh::new(&[]).await;
+    let mut strangers = Vec::new();
+    for _ in 0..300 {
+        strangers.push(TcpStream::connect(mesh.grpc).await.unwrap());
+    }
+    let mut closed = 0;
+    for stream in &mut strangers {
+        let mut byte = [0];
+        // Closed at once, long before the deadline for Hello.
+        if let Ok(Ok(0) | Err(_)) =
+            tokio::time::timeout(Duration::from_millis(20), stream.read(&mut byte)).await
+        {
+            closed += 1;
+        }
+    }
+    assert!(closed >= 40, "only {closed} of 300 were closed");
+    drop(strangers);
+    let client = mesh.client("n1", NodeKind::Proxy);
+    client.until(|state| state.generation > 0).await;
+}
+
+/// Passes bytes on until it is frozen; then swallows them without closing, as a machine that lost power does.
+async fn relay(to: std::net::SocketAddr, frozen: Arc<AtomicBool>) -> std::net::SocketAddr {
+    let address = free_port();
+    let listener = TcpListener::bind(address).await.unwrap();
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            if frozen.load(Ordering::Relaxed) {
+                // Accepted by the kernel, answered by nobody.
+                std::mem::drop(tokio::spawn(async move {
+                    let _near = near;
+                    std::future::pending::<()>().await;
+                }));
+                continue;
+            }
+            let far = TcpStream::connect(to).await.unwrap();
+            let (near_in, near_out) = near.into_split();
+            let (far_in, far_out) = far.into_split();
+            tokio::spawn(pump(near_in, far_out, Arc::clone(&frozen)));
+            tokio::spawn(pump(far_in, near_out, Arc::clone(&frozen)));
+        }
+    });
+    address
+}
+
+async fn pump(
+    mut from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+    frozen: Arc<AtomicBool>,
+) {
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(read @ 1..) = from.read(&mut buffer).await {
+        if !frozen.load(Ordering::Relaxed) && to.write_all(&buffer[..read]).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_operator_that_vanishes_without_a_word_is_noticed_in_ten_seconds() {
+    let mesh = Mesh::new(&[]).await;
+    let frozen = Arc::new(AtomicBool::new(false));
+    let address = relay(mesh.grpc, Arc::clone(&frozen)).await;
+    let client = Client::start(address, "n1", NodeKind::Proxy, &mesh.dir.path().join("n1"));
+    client.until(|state| state.generation > 0).await;
+    client.until_connected(true).await;
+    frozen.store(true, Ordering::Relaxed);
+    let begun = Instant::now();
+    client.until_connected(false).await;
+    assert!(
+        begun.elapsed() <= Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
+}
