@@ -100,7 +100,7 @@ fn hyper_agrees_with_all_that_we_take() {
         .unwrap();
     let mut seed = Seed::new(11);
     let mut compared = 0;
-    for _ in 0..40_000 {
+    for _ in 0..20_000 {
         let input = mutant(&mut seed, REQUESTS);
         let (ours, end) = read(&input);
         let Some(first) = ours.first() else { continue };
@@ -124,7 +124,7 @@ fn hyper_agrees_with_all_that_we_take() {
         }
     }
     assert!(
-        compared > 10_000,
+        compared > 5_000,
         "{compared} compared: the generator lost its edge"
     );
 }

@@ -164,7 +164,7 @@ fn judge(
 fn the_reference_agrees() {
     let mut seed = Seed::new(7);
     let (mut taken, mut refused) = (0, 0);
-    for _ in 0..150_000 {
+    for _ in 0..100_000 {
         let input = mutant(&mut seed, REQUESTS);
         let ours = parse_request(&input, &Limits::default());
         let reference = plain(&input);
@@ -205,7 +205,7 @@ fn the_reference_agrees() {
         }
     }
     assert!(
-        taken > 30_000 && refused > 30_000,
+        taken > 20_000 && refused > 20_000,
         "{taken} taken, {refused} refused: the generator lost its edge"
     );
 }

@@ -16,22 +16,22 @@ fn replay(seeds: &[&[u8]], rounds: u64, body: fn(&[u8]) -> Result<(), String>) {
 
 #[test]
 fn requests() {
-    replay(REQUESTS, 120_000, fuzz::request);
+    replay(REQUESTS, 100_000, fuzz::request);
 }
 
 #[test]
 fn responses() {
-    replay(RESPONSES, 60_000, fuzz::response);
+    replay(RESPONSES, 40_000, fuzz::response);
 }
 
 #[test]
 fn chunked_bodies() {
-    replay(CHUNKED, 60_000, fuzz::chunked);
+    replay(CHUNKED, 40_000, fuzz::chunked);
 }
 
 #[test]
 fn targets() {
-    replay(TARGETS, 60_000, fuzz::target);
+    replay(TARGETS, 40_000, fuzz::target);
 }
 
 #[test]
