@@ -55,16 +55,25 @@ fn mix(value: u64) -> u64 {
 }
 
 fn format_uuid(high: u64, low: u64) -> [u8; 36] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let words = [high >> 32, high & 0xffff_ffff, low >> 32, low & 0xffff_ffff];
+    let [a, [b, c, d, e, f, g, h, i], [j, k, l, m, n, o, p, q], z] = words.map(hex_digits);
     let mut text = [b'-'; 36];
-    let mut bits = u128::from(high) << 64 | u128::from(low);
-    for (at, byte) in text.iter_mut().enumerate() {
-        if !matches!(at, 8 | 13 | 18 | 23) {
-            bits = bits.rotate_left(4);
-            *byte = DIGITS[(bits & 0xf) as usize];
-        }
-    }
+    text[..8].copy_from_slice(&a);
+    text[9..13].copy_from_slice(&[b, c, d, e]);
+    text[14..18].copy_from_slice(&[f, g, h, i]);
+    text[19..23].copy_from_slice(&[j, k, l, m]);
+    text[24..28].copy_from_slice(&[n, o, p, q]);
+    text[28..].copy_from_slice(&z);
     text
+}
+
+/// The eight digits of a 32-bit number, all at once: one nibble per byte, then `0` or `a` - 10 added to each.
+fn hex_digits(number: u64) -> [u8; 8] {
+    let spread = (number | number << 16) & 0x0000_ffff_0000_ffff;
+    let spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff;
+    let nibbles = (spread | spread << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    let letters = ((nibbles + 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
+    (nibbles + 0x3030_3030_3030_3030 + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
 }
 
 /// A trace that the client takes part in.
@@ -176,6 +185,13 @@ mod tests {
                 assert!(matches!(&text[19..20], "8" | "9" | "a" | "b"));
                 assert!(seen.insert(text.to_owned()));
             }
+        }
+    }
+
+    #[test]
+    fn digits_are_those_of_format() {
+        for number in [0u64, 1, 0x9abc_def0, 0x1234_5678, 0xffff_ffff] {
+            assert_eq!(hex_digits(number), *format!("{number:08x}").as_bytes());
         }
     }
 
