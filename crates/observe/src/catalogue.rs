@@ -105,6 +105,24 @@ metrics! {
     HTTP2_AS_TCP = "weft_http2_as_tcp_total" Counter Own(&[]), "proxy", "HTTP/2 connections that were carried as bytes.";
     POOL_IDLE = "weft_pool_idle_connections" Gauge Own(&["worker"]), "proxy", "Idle upstream connections.";
     ACCESS_LOG_DROPPED = "weft_access_log_dropped_total" Counter Own(&[]), "proxy", "Access log lines dropped because the disk was slow.";
+    UPSTREAM_UNASKED = "weft_upstream_unasked_bytes_total" Counter Own(&[]), "proxy", "Upstream connections that sent more than their answer.";
+    AGENT_PODS = "weft_agent_pods" Gauge Own(&["state"]), "agent", "Pods of this node by how far they are into or out of the mesh.";
+    AGENT_UNCAPTURED = "weft_agent_uncaptured_pods" Gauge Own(&["reason"]), "agent", "Pods that should be in the mesh and are not, by reason.";
+    AGENT_PROXIES = "weft_agent_proxies" Gauge Own(&[]), "agent", "Proxies that are connected and take new pods.";
+    AGENT_CONFLIST = "weft_agent_conflist" Gauge Own(&["state"]), "agent", "1 for the state that the CNI configuration is in.";
+    AGENT_CONFLIST_WRITES = "weft_agent_conflist_writes" Gauge Own(&[]), "agent", "Writes of the CNI configuration since the start.";
+    AGENT_CNI_REQUESTS = "weft_agent_cni_requests_total" Counter Own(&["verb", "result"]), "agent", "Calls of the plugin by verb and result.";
+    AGENT_CNI_SECONDS = "weft_agent_cni_seconds" Histogram Own(&["verb"]), "agent", "Time from the plugin's request to the answer.";
+    OPERATOR_GENERATION = "weft_operator_generation" Gauge Own(&[]), "operator", "Newest generation of the tables.";
+    OPERATOR_NODES = "weft_operator_nodes" Gauge Own(&["kind"]), "operator", "Connected nodes by program.";
+    OPERATOR_ACKS = "weft_operator_acks_total" Counter Own(&[]), "operator", "Deltas that nodes acknowledged.";
+    OPERATOR_NACKS = "weft_operator_nacks_total" Counter Own(&[]), "operator", "Deltas that nodes refused.";
+    OPERATOR_PUSHES = "weft_operator_pushes_total" Counter Own(&["kind"]), "operator", "Deltas sent: change, or reset (from nothing).";
+    OPERATOR_PUSHED_BYTES = "weft_operator_pushed_bytes_total" Counter Own(&[]), "operator", "Bytes of the deltas sent, before compression.";
+    OPERATOR_COMPILE = "weft_operator_compile_seconds" Histogram Own(&[]), "operator", "Time of one compilation.";
+    OPERATOR_ACK = "weft_operator_ack_seconds" Histogram Own(&[]), "operator", "From publishing a generation to a node's acknowledgement.";
+    OPERATOR_OBJECTS = "weft_operator_objects" Gauge Own(&["kind"]), "operator", "Objects read, by kind.";
+    OPERATOR_DIAGNOSTICS = "weft_operator_diagnostics" Gauge Own(&["level"]), "operator", "Findings about the manifests, by level.";
 }
 
 impl Metric {
@@ -245,6 +263,70 @@ mod tests {
             reference(),
             "run UPDATE_GOLDEN=1 cargo test -p weft-observe"
         );
+    }
+
+    /// Source text of the programs and of the libraries that they register metrics from, without white space at line ends.
+    fn sources(directory: &std::path::Path, into: &mut String) {
+        for entry in std::fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+        {
+            let name = entry.file_name().unwrap().to_string_lossy().into_owned();
+            if entry.is_dir() && !matches!(name.as_str(), "target" | "tests" | "observe") {
+                sources(&entry, into);
+            } else if name.ends_with(".rs") && name != "tests.rs" {
+                let text = std::fs::read_to_string(&entry).unwrap();
+                into.extend(text.split_whitespace().flat_map(|word| [word, " "]));
+            }
+        }
+    }
+
+    #[test]
+    fn the_catalogue_and_the_programs_name_the_same_metrics() {
+        let root = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+        let mut source = String::new();
+        for directory in ["crates", "node-proxy", "cni-plugin", "operator"] {
+            sources(&root.join(directory), &mut source);
+        }
+        let named = |text: &str| {
+            text.starts_with("weft_")
+                && text
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+        };
+        // Every other piece between quotes is a literal, unless one holds an escaped quote: therefore all are looked at.
+        let used: BTreeSet<&str> = source.split('"').filter(|text| named(text)).collect();
+        for name in &used {
+            assert!(
+                ALL.iter().any(|metric| metric.name == *name),
+                "{name} needs a row in crates/observe/src/catalogue.rs"
+            );
+        }
+        let ours = [METRICS_SERIES.name, METRICS_OVERFLOW.name];
+        for metric in ALL
+            .iter()
+            .filter(|metric| metric.name.starts_with("weft_") && !ours.contains(&metric.name))
+        {
+            // A program registers by its own words or by the catalogue's constant.
+            let words =
+                source.contains(&format!("\"{}\"", metric.help)) && used.contains(metric.name);
+            let constant = source.contains(&format!("catalogue::{}", constant_of(metric)));
+            assert!(
+                words || constant,
+                "{} is in the catalogue and nowhere else, or with another help",
+                metric.name
+            );
+        }
+    }
+
+    /// The constant's name, found by the row itself.
+    fn constant_of(metric: &Metric) -> String {
+        let row = format!("= \"{}\" ", metric.name);
+        let line = include_str!("catalogue.rs")
+            .lines()
+            .find(|line| line.contains(&row))
+            .unwrap();
+        line.split_whitespace().next().unwrap().to_owned()
     }
 
     #[test]
