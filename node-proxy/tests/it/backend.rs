@@ -1,0 +1,280 @@
+//! Servers in pods: one that speaks HTTP and remembers every request, and one that does whatever a test says.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::client::header;
+use crate::world::{PATIENCE, Pod};
+
+/// A request as a server saw it.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    /// Number of the connection, from 0.
+    pub(crate) connection: usize,
+    pub(crate) peer: SocketAddr,
+    /// Request line and headers, as they came.
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
+    /// Trailer lines, as they came.
+    pub(crate) trailers: String,
+}
+
+impl Seen {
+    /// The request line without version.
+    pub(crate) fn line(&self) -> &str {
+        let line = self.head.lines().next().unwrap();
+        line.strip_suffix(" HTTP/1.1").unwrap()
+    }
+
+    /// First value of a header.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        header(&self.head, name)
+    }
+}
+
+#[derive(Default)]
+struct Record {
+    connections: AtomicUsize,
+    open: AtomicUsize,
+    seen: Mutex<Vec<Seen>>,
+    /// Connections that ended in the middle of a request.
+    cut: AtomicUsize,
+}
+
+/// A server.
+pub(crate) struct Backend {
+    listener: TcpListener,
+    record: Arc<Record>,
+}
+
+/// One connection to a server.
+pub(crate) struct Conn {
+    pub(crate) stream: TcpStream,
+    buffer: Vec<u8>,
+    pub(crate) number: usize,
+    pub(crate) peer: SocketAddr,
+    record: Arc<Record>,
+}
+
+impl Backend {
+    /// Speaks HTTP with keep-alive; `answer` makes the bytes of each answer.
+    pub(crate) fn http(
+        pod: &Pod,
+        port: u16,
+        answer: impl Fn(&Seen) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
+        Self::raw(pod, port, move |mut conn| {
+            while let Some(seen) = conn.request()? {
+                conn.stream.write_all(&answer(&seen))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Does anything. An error ends the connection.
+    pub(crate) fn raw(
+        pod: &Pod,
+        port: u16,
+        serve: impl Fn(Conn) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = pod.ns.run(|| TcpListener::bind((pod.ip, port))).unwrap();
+        let listener = listener.unwrap();
+        let record = Arc::<Record>::default();
+        let accepting = listener.try_clone().unwrap();
+        let (all, serve) = (Arc::clone(&record), Arc::new(serve));
+        std::thread::spawn(move || {
+            while let Ok((stream, peer)) = accepting.accept() {
+                let number = all.connections.fetch_add(1, Ordering::SeqCst);
+                all.open.fetch_add(1, Ordering::SeqCst);
+                stream.set_nodelay(true).unwrap();
+                let (serve, record) = (Arc::clone(&serve), Arc::clone(&all));
+                std::thread::spawn(move || {
+                    let conn = Conn {
+                        stream,
+                        buffer: Vec::new(),
+                        number,
+                        peer,
+                        record: Arc::clone(&record),
+                    };
+                    let _ = serve(conn);
+                    record.open.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+        });
+        Self { listener, record }
+    }
+
+    /// Connections it has ever accepted.
+    pub(crate) fn connections(&self) -> usize {
+        self.record.connections.load(Ordering::SeqCst)
+    }
+
+    /// Connections that are open.
+    pub(crate) fn open(&self) -> usize {
+        self.record.open.load(Ordering::SeqCst)
+    }
+
+    /// Connections that were cut in the middle of a request.
+    pub(crate) fn cut(&self) -> usize {
+        self.record.cut.load(Ordering::SeqCst)
+    }
+
+    /// Requests it has seen.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.record.seen.lock().unwrap().clone()
+    }
+
+    /// How many.
+    pub(crate) fn hits(&self) -> usize {
+        self.record.seen.lock().unwrap().len()
+    }
+
+    /// The newest request.
+    pub(crate) fn last(&self) -> Seen {
+        self.record.seen.lock().unwrap().last().unwrap().clone()
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        // Wakes the thread that accepts, and closes the port.
+        let _ = socket2::SockRef::from(&self.listener).shutdown(Shutdown::Both);
+    }
+}
+
+impl Conn {
+    /// The next request, remembered; none at an orderly end between requests.
+    pub(crate) fn request(&mut self) -> io::Result<Option<Seen>> {
+        let read = self.read_request();
+        match &read {
+            Ok(Some(seen)) => self.record.seen.lock().unwrap().push(seen.clone()),
+            Ok(None) => {}
+            Err(_) => {
+                self.record.cut.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        read
+    }
+
+    /// The head of the next request, remembered; its body stays unread.
+    pub(crate) fn head(&mut self) -> io::Result<Option<Seen>> {
+        let Some(head) = self.read_head()? else {
+            return Ok(None);
+        };
+        let seen = self.seen(head, Vec::new(), String::new());
+        self.record.seen.lock().unwrap().push(seen.clone());
+        Ok(Some(seen))
+    }
+
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.stream.write_all(bytes.as_ref())
+    }
+
+    /// Closes with a reset.
+    pub(crate) fn reset(self) {
+        let socket = socket2::SockRef::from(&self.stream);
+        socket.set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
+    /// Waits for the peer's end, whatever it sends before; false for a reset.
+    pub(crate) fn drained(&mut self) -> bool {
+        io::copy(&mut self.stream, &mut io::sink()).is_ok()
+    }
+
+    fn seen(&self, head: String, body: Vec<u8>, trailers: String) -> Seen {
+        Seen {
+            connection: self.number,
+            peer: self.peer,
+            head,
+            body,
+            trailers,
+        }
+    }
+
+    fn read_head(&mut self) -> io::Result<Option<String>> {
+        if self.buffer.is_empty() && !self.more()? {
+            return Ok(None);
+        }
+        let head = self.until(b"\r\n\r\n")?;
+        Ok(Some(String::from_utf8(head).unwrap()))
+    }
+
+    fn read_request(&mut self) -> io::Result<Option<Seen>> {
+        let Some(head) = self.read_head()? else {
+            return Ok(None);
+        };
+        let length = header(&head, "content-length").map(|length| length.parse().unwrap());
+        let chunked = header(&head, "transfer-encoding").is_some();
+        assert!(
+            !(chunked && length.is_some()),
+            "a request framed twice: {head}"
+        );
+        let (body, trailers) = match (chunked, length) {
+            (true, _) => self.chunks()?,
+            (false, Some(length)) => (self.exactly(length)?, String::new()),
+            (false, None) => (Vec::new(), String::new()),
+        };
+        Ok(Some(self.seen(head, body, trailers)))
+    }
+
+    fn chunks(&mut self) -> io::Result<(Vec<u8>, String)> {
+        let mut body = Vec::new();
+        loop {
+            let line = String::from_utf8(self.until(b"\r\n")?).unwrap();
+            let size = usize::from_str_radix(line.trim_end(), 16).unwrap();
+            if size == 0 {
+                let mut trailers = String::new();
+                loop {
+                    let line = String::from_utf8(self.until(b"\r\n")?).unwrap();
+                    if line == "\r\n" {
+                        return Ok((body, trailers));
+                    }
+                    trailers.push_str(&line);
+                }
+            }
+            body.extend(self.exactly(size)?);
+            assert_eq!(self.exactly(2)?, b"\r\n");
+        }
+    }
+
+    fn until(&mut self, end: &[u8]) -> io::Result<Vec<u8>> {
+        loop {
+            if let Some(at) = self.buffer.windows(end.len()).position(|w| w == end) {
+                return Ok(self.buffer.drain(..at + end.len()).collect());
+            }
+            self.some_more()?;
+        }
+    }
+
+    fn exactly(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        while self.buffer.len() < count {
+            self.some_more()?;
+        }
+        Ok(self.buffer.drain(..count).collect())
+    }
+
+    fn some_more(&mut self) -> io::Result<()> {
+        match self.more()? {
+            true => Ok(()),
+            false => Err(ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    fn more(&mut self) -> io::Result<bool> {
+        let mut piece = [0; 64 * 1024];
+        let count = self.stream.read(&mut piece)?;
+        self.buffer.extend_from_slice(&piece[..count]);
+        Ok(count > 0)
+    }
+}
+
+/// Echoes bytes until the client ends its half, then ends the other.
+pub(crate) fn echo(mut conn: Conn) -> io::Result<()> {
+    conn.stream.set_write_timeout(Some(PATIENCE))?;
+    let mut reading = conn.stream.try_clone()?;
+    io::copy(&mut reading, &mut conn.stream)?;
+    conn.stream.shutdown(Shutdown::Write)
+}

@@ -1,0 +1,13 @@
+//! The real `weft-proxy` between real sockets: captured pods are network namespaces, the agent and the operator are
+//! scripted, manifests are what a user would write. Every test has a world of its own and needs root; none skips.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod agent;
+mod backend;
+mod client;
+mod mesh;
+mod proxy;
+mod world;
+
+mod plain;
