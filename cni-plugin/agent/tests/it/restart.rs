@@ -1,0 +1,192 @@
+//! Agent and proxy die, in every order.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use weft_model::pod::Mode;
+use weft_wire::pod::ToProxy;
+
+use crate::proxy::{Manner, Proxy};
+use crate::world::{World, echo, eventually, greeting, ping, pod};
+
+fn shop(world: &World, names: &[&str]) {
+    world.operator.publish(|pods| {
+        pods.extend(
+            names
+                .iter()
+                .map(|name| pod("shop", name, Mode::Enabled, vec![])),
+        );
+        pods.push(pod(
+            "tools",
+            "probe",
+            Mode::Disabled("label".into()),
+            vec![],
+        ));
+    });
+}
+
+#[test]
+fn with_the_agent_dead_pods_of_the_mesh_wait_others_pass_and_del_succeeds() {
+    let mut world = World::start("1.0.0");
+    let proxy = Proxy::start(&world.run_dir(), Manner::Acks);
+    shop(&world, &["web", "late"]);
+    let mut web = world.added("shop", "web");
+    echo(&web.netns, 8080);
+    let mut old = world.connect(SocketAddr::new(web.ip(), 8080));
+    greeting(&mut old);
+    world.kill_agent();
+
+    ping(&mut old, "still");
+    let mut new = world.connect(SocketAddr::new(web.ip(), 8080));
+    greeting(&mut new);
+    assert_eq!(
+        proxy.relayed("uid-web"),
+        2,
+        "new connections are still captured"
+    );
+
+    let mut late = world.sandbox("shop", "late", "c-late");
+    let error = world.chain("ADD", &mut late).unwrap_err();
+    assert_eq!(error["code"], 11, "{error}");
+    let mut unknown = world.sandbox("elsewhere", "x", "c-x");
+    assert_eq!(world.chain("ADD", &mut unknown).unwrap_err()["code"], 11);
+    let mut probe = world.sandbox("tools", "probe", "c-probe");
+    world.chain("ADD", &mut probe).unwrap();
+    let mut stranger = world.sandbox("tools", "new", "c-new");
+    world.chain("ADD", &mut stranger).unwrap();
+
+    let begun = Instant::now();
+    world.chain("DEL", &mut web).unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(1));
+}
+
+#[test]
+fn a_restarted_agent_adopts_what_the_proxy_holds() {
+    let mut world = World::start("1.0.0");
+    let proxy = Proxy::start(&world.run_dir(), Manner::Acks);
+    shop(&world, &["web", "gone", "late"]);
+    let mut web = world.added("shop", "web");
+    let mut gone = world.added("shop", "gone");
+    echo(&web.netns, 8080);
+    let mut old = world.connect(SocketAddr::new(web.ip(), 8080));
+    greeting(&mut old);
+    let during = web.rules();
+    world.kill_agent();
+    // A pod ends while nobody listens.
+    world.chain("DEL", &mut gone).unwrap();
+    let status = std::process::Command::new("ip")
+        .args(["netns", "delete"])
+        .arg(gone.path.file_name().unwrap())
+        .status();
+    assert!(status.unwrap().success());
+    drop(gone);
+    proxy.forget_heard();
+    world.start_agent();
+    world.wait_ready();
+
+    proxy.hears("Keep", |m| {
+        *m == ToProxy::Keep {
+            uid: "uid-web".into(),
+        }
+    });
+    proxy.hears("the end of the pod that went", |m| {
+        *m == ToProxy::Del {
+            uid: "uid-gone".into(),
+        }
+    });
+    eventually("the pod is captured again", || {
+        world.metric("weft_agent_pods{state=\"captured\"}") == 1.0
+    });
+    assert_eq!(
+        proxy.offers(),
+        0,
+        "nothing is bound anew: {:?}",
+        proxy.heard()
+    );
+    assert_eq!(web.rules(), during);
+    ping(&mut old, "survived");
+    world.chain("CHECK", &mut web).unwrap();
+    let _late = world.added("shop", "late");
+    world.chain("DEL", &mut web).unwrap();
+    web.assert_clean();
+}
+
+#[test]
+fn with_the_proxy_dead_connections_wait_for_the_next_one() {
+    let world = World::start("1.0.0");
+    let proxy = Proxy::start(&world.run_dir(), Manner::Acks);
+    shop(&world, &["web"]);
+    let web = world.added("shop", "web");
+    echo(&web.netns, 8080);
+    proxy.kill();
+    let mut waiting = world.connect(SocketAddr::new(web.ip(), 8080));
+    waiting
+        .set_read_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+    assert_eq!(greeting(&mut waiting), "", "nothing bypasses");
+    let next = Proxy::start(&world.run_dir(), Manner::Acks);
+    waiting
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    assert!(!greeting(&mut waiting).is_empty());
+    assert_eq!(next.relayed("uid-web"), 1);
+}
+
+#[test]
+fn with_both_dead_the_next_agent_opens_the_listeners_again() {
+    let mut world = World::start("1.0.0");
+    let proxy = Proxy::start(&world.run_dir(), Manner::Acks);
+    shop(&world, &["web"]);
+    let mut web = world.added("shop", "web");
+    echo(&web.netns, 8080);
+    let during = web.rules();
+    world.kill_agent();
+    proxy.kill();
+    assert!(
+        web.rules().contains("WEFT"),
+        "captured all the same: nothing bypasses"
+    );
+    world.start_agent();
+    world.wait_ready();
+    let next = Proxy::start(&world.run_dir(), Manner::Acks);
+    next.hears(
+        "the pod",
+        |m| matches!(m, ToProxy::Pod(pod) if pod.uid == "uid-web"),
+    );
+    let mut stream = world.connect(SocketAddr::new(web.ip(), 8080));
+    greeting(&mut stream);
+    ping(&mut stream, "again");
+    assert_eq!(web.rules(), during);
+    eventually("CHECK succeeds", || world.chain("CHECK", &mut web).is_ok());
+    world.chain("DEL", &mut web).unwrap();
+    web.assert_clean();
+}
+
+#[test]
+fn a_pod_without_del_is_noticed() {
+    let world = World::start("1.0.0");
+    let proxy = Proxy::start(&world.run_dir(), Manner::Acks);
+    shop(&world, &["web"]);
+    let web = world.added("shop", "web");
+    let name = web.path.file_name().unwrap().to_owned();
+    drop(web);
+    assert!(
+        std::process::Command::new("ip")
+            .args(["netns", "delete"])
+            .arg(name)
+            .status()
+            .unwrap()
+            .success()
+    );
+    world
+        .operator
+        .publish(|pods| pods.retain(|pod| pod.workload.pod.name != "web"));
+    proxy.hears("Del", |m| {
+        *m == ToProxy::Del {
+            uid: "uid-web".into(),
+        }
+    });
+    eventually("its record goes", || {
+        std::fs::read_dir(world.path("run/pods")).unwrap().count() == 0
+    });
+}
