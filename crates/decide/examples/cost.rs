@@ -102,7 +102,7 @@ fn tables() -> Tables {
         });
         let ports = BTreeMap::from([(80, endpoints.collect())]);
         let jason = block(Some(StringMatch::Exact("jason".to_owned())), None);
-        let digits = block(None, Some(StringMatch::Regex("/api/v[0-9]+/.*".to_owned())));
+        let digits = block(None, Some(StringMatch::Regex("/[a-z]+/v[0-9]+.*".to_owned())));
         let http = Some(vec![
             rule(id, &name, vec![jason]),
             rule(id, &name, vec![digits]),
@@ -195,6 +195,15 @@ fn main() {
     };
     each("route past a header and a regex", ROUNDS, |_| {
         black_box(route(service, port, &client, black_box(&request)))
+    });
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                each("the same, on two threads at once", ROUNDS, |_| {
+                    black_box(route(service, port, &client, black_box(&request)));
+                });
+            });
+        }
     });
     let weft_decide::Choice::Rule { rule, .. } = route(service, port, &client, &request) else {
         return;
