@@ -116,4 +116,8 @@ fn main() {
         metrics.render(n, &mut out);
     });
     println!("{:32} {:10} bytes", "its size", out.len());
+    if let Some(path) = std::env::args().nth(1) {
+        // For `promtool check metrics < PATH`.
+        std::fs::write(path, &out).unwrap();
+    }
 }
