@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use weft_compile::{Compiled, Diagnostic, Level, Settings, compile_from};
 use weft_k8s::core::{Endpoint, EndpointSlice};
@@ -16,7 +16,7 @@ use weft_model::table::Tables;
 use weft_service::ready::{Part, Up};
 
 use crate::metrics::Metrics;
-use crate::published::Published;
+use crate::published::{Generations, Published};
 use crate::source::{Changes, Manifests};
 
 /// Pause between two compilations when changes follow closely.
@@ -36,14 +36,14 @@ pub struct Pipeline {
     ready: Part,
     up: Option<Up>,
     published: watch::Sender<Arc<Published>>,
-    raises: mpsc::UnboundedReceiver<u64>,
+    generations: Generations,
 }
 
 /// What sessions and pages see of the pipeline.
 #[derive(Clone, Debug)]
 pub struct Handle {
     published: watch::Receiver<Arc<Published>>,
-    raises: mpsc::UnboundedSender<u64>,
+    generations: Generations,
 }
 
 impl Handle {
@@ -59,10 +59,10 @@ impl Handle {
         self.published.clone()
     }
 
-    /// A node holds tables of this generation that we did not publish: continue above it.
-    pub fn raise(&self, generation: u64) {
-        // Fails only at shutdown.
-        let _ = self.raises.send(generation);
+    /// The count of generations.
+    #[must_use]
+    pub fn generations(&self) -> &Generations {
+        &self.generations
     }
 }
 
@@ -71,20 +71,20 @@ impl Pipeline {
     #[must_use]
     pub fn new(settings: Settings, metrics: Metrics, ready: Part) -> (Self, Handle) {
         let (published, seen) = watch::channel(Arc::default());
-        let (sender, raises) = mpsc::unbounded_channel();
+        let generations = Generations::default();
         let pipeline = Self {
             settings,
             metrics,
             ready,
             up: None,
             published,
-            raises,
+            generations: generations.clone(),
         };
         (
             pipeline,
             Handle {
                 published: seen,
-                raises: sender,
+                generations: generations.clone(),
             },
         )
     }
@@ -94,16 +94,8 @@ impl Pipeline {
         let mut last: Option<Arc<Manifests>> = None;
         let mut rest_until = Instant::now();
         loop {
-            tokio::select! {
-                changed = changes.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                }
-                Some(generation) = self.raises.recv() => {
-                    self.raise(generation);
-                    continue;
-                }
+            if changes.changed().await.is_err() {
+                return;
             }
             while let Some(remaining) = rest_until.checked_duration_since(Instant::now()) {
                 let newest = changes.borrow_and_update().clone();
@@ -151,7 +143,7 @@ impl Pipeline {
         let generation = if same && !first {
             previous.generation
         } else {
-            previous.generation + 1
+            self.generations.next()
         };
         let next = previous.next(generation, compiled, diagnostics);
         if generation != previous.generation {
@@ -164,19 +156,6 @@ impl Pipeline {
         self.publish(next);
         if self.up.is_none() {
             self.up = Some(self.ready.up());
-        }
-    }
-
-    fn raise(&mut self, generation: u64) {
-        let current = self.published.borrow().clone();
-        // Before the first sync there is nothing to renumber; the node asks again with the first generation.
-        if current.generation > 0 && generation >= current.generation && generation < u64::MAX / 2 {
-            tracing::info!(
-                from = current.generation,
-                to = generation + 1,
-                "a node was ahead: continuing above it"
-            );
-            self.publish(current.renumbered(generation + 1));
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use weft_compile::{Compiled, Diagnostic};
@@ -10,6 +11,25 @@ use weft_model::delta::{Delta, diff};
 use weft_model::pod::LocalPod;
 use weft_model::table::{Index, Interest, Tables};
 use weft_wire::table::Digest;
+
+/// Counts generations, for the whole mesh and for single nodes: no number is given twice, so a generation names its
+/// content wherever it is met.
+#[derive(Clone, Debug, Default)]
+pub struct Generations(Arc<AtomicU64>);
+
+impl Generations {
+    /// A number that nobody has had.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// A node has been sent this number, perhaps by an operator before us: count on above it. This is all that a
+    /// restarted operator needs to know of its past.
+    pub fn count_above(&self, seen: u64) {
+        self.0.fetch_max(seen, Ordering::Relaxed);
+    }
+}
 
 /// Tables of one generation, and the findings that came with them.
 #[derive(Clone, Debug, Default)]
@@ -33,8 +53,10 @@ pub struct Published {
 /// A node's part of one generation.
 #[derive(Clone, Debug, Default)]
 pub struct Slice {
-    /// Its generation.
-    pub generation: u64,
+    /// Generation as the node knows it: that of the mesh, or one of its own when only its interest has changed.
+    pub number: u64,
+    /// Generation of the mesh that it shows.
+    pub of: u64,
     /// The index, shared with every other node.
     index: Arc<Tables>,
     index_digest: Digest,
@@ -81,22 +103,13 @@ impl Published {
         }
     }
 
-    /// The same tables under another generation or with other findings.
-    #[must_use]
-    pub fn renumbered(&self, generation: u64) -> Self {
-        Self {
-            generation,
-            ..self.clone()
-        }
-    }
-
     /// The findings as JSON, as `/debug/diagnostics` shows them.
     #[must_use]
     pub fn diagnostics_json(&self) -> Vec<u8> {
         serde_json::to_vec_pretty(&*self.diagnostics).unwrap_or_default()
     }
 
-    /// What a node gets. The digest follows from `before` by the difference alone.
+    /// What a node gets, still without a number. The digest follows from `before` by the difference alone.
     #[must_use]
     pub fn slice(&self, node: &str, interest: &Interest, before: &Slice) -> (Slice, Delta) {
         let mut items = self.body.slice(node, interest);
@@ -112,7 +125,8 @@ impl Published {
         };
         delta.extend(changes);
         let slice = Slice {
-            generation: self.generation,
+            number: 0,
+            of: self.generation,
             index: Arc::clone(&self.index),
             index_digest: self.index_digest,
             items,
@@ -129,10 +143,10 @@ impl Slice {
         self.index_digest.plus(self.items_digest)
     }
 
-    /// The slice under another generation.
+    /// The slice as the node will know it.
     #[must_use]
-    pub fn renumbered(self, generation: u64) -> Self {
-        Self { generation, ..self }
+    pub fn numbered(self, number: u64) -> Self {
+        Self { number, ..self }
     }
 
     /// The slice as one value, for tests and for people.

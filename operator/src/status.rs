@@ -15,10 +15,12 @@ pub struct NodeStatus {
     pub kind: &'static str,
     /// Version of the program.
     pub version: String,
-    /// Generation last sent; 0: none on this connection.
+    /// Generation of the mesh last sent; 0: none on this connection.
     pub sent: u64,
-    /// Generation in use there; 0: none yet.
+    /// Generation of the mesh in use there; 0: none that we know.
     pub acked: u64,
+    /// The number under which the node knows what it was sent last: higher than `sent` when it has asked for more since.
+    pub number: u64,
     /// The last refusal on this connection.
     pub last_nack: Option<NackStatus>,
 }

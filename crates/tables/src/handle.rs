@@ -80,8 +80,8 @@ impl Handle {
         self.state.borrow().clone()
     }
 
-    /// Wakes on every new state. Answer each with [`Self::set_applied`] or [`Self::nack`], also when its generation is
-    /// the same as before: tables that were asked for arrive within a generation.
+    /// Wakes on every new state. Answer each with [`Self::set_applied`] or [`Self::nack`]. No two states have the same
+    /// generation, also when only what was asked for has arrived.
     #[must_use]
     pub fn changed(&self) -> watch::Receiver<Arc<State>> {
         self.state.clone()

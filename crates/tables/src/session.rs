@@ -1,6 +1,6 @@
 //! The conversation with the operator as a pure state machine: events in, actions out, no clock and no socket. It
 //! guarantees that only whole, proven deltas are offered to the owner, that what the owner has not taken is never
-//! acknowledged, and that a broken conversation ends in a reset instead of in tables that nobody sent.
+//! acknowledged, that no two states have the same generation, and that a broken conversation ends in a reset instead of in tables that nobody sent.
 
 use std::sync::Arc;
 
@@ -65,6 +65,8 @@ pub(crate) struct Session {
     good: Held,
     /// Offered to the owner, who has not answered yet.
     offered: Option<Held>,
+    /// Highest generation ever offered: no two states have the same.
+    seen: u64,
     interest: Interest,
     /// Wanted since the stream was opened; may not have been answered yet.
     fresh: Interest,
@@ -102,6 +104,7 @@ impl Session {
             node: config.node.clone(),
             kind: config.kind,
             version: config.version.clone(),
+            seen: good.state.generation,
             good,
             offered: None,
             fresh: interest.clone(),
@@ -167,6 +170,7 @@ impl Session {
                 digest: self.good.digest,
             }),
             interest: self.interest.clone(),
+            seen: self.seen,
         };
         let mut actions = Vec::new();
         if forgotten != Interest::default() {
@@ -215,11 +219,9 @@ impl Session {
             ));
         }
         let before = self.good.state.generation;
-        if header.generation < before {
-            return self.nack(
-                header.generation,
-                format!("stale: generation {before} is in use"),
-            );
+        if header.generation <= self.seen {
+            let reason = format!("stale: generation {} was sent before", self.seen);
+            return self.nack(header.generation, reason);
         }
         if header.base.is_some_and(|base| base != before) {
             return self.drifted(format!(
@@ -256,6 +258,7 @@ impl Session {
             generation: header.generation,
             tables,
         });
+        self.seen = header.generation;
         self.offered = Some(Held {
             state: Arc::clone(&state),
             digest: Some(digest),

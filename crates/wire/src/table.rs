@@ -23,6 +23,10 @@ pub const MAX_MESSAGE: usize = 1024 * 1024;
 /// Largest number of services, and of workloads, that one node may be interested in; the whole list fits in one Hello.
 pub const MAX_INTEREST: usize = 100_000;
 
+/// Highest generation that a node may claim. Numbers rise by one per change, so a higher one is a lie or damage, and an
+/// operator that believed it could soon count no further.
+pub const MAX_GENERATION: u64 = 1 << 53;
+
 /// Longest node name, version or reason that is kept, bytes (a Kubernetes name has at most 253).
 pub const MAX_TEXT: usize = 1024;
 
@@ -62,6 +66,8 @@ pub struct Hello {
     pub resume: Option<Resume>,
     /// Everything it is interested in.
     pub interest: Interest,
+    /// Highest generation that it has been sent, used or not: the next one must be above it.
+    pub seen: u64,
 }
 
 /// Which program of a node.
@@ -115,7 +121,7 @@ pub struct DeltaPart {
 /// What all parts of a delta agree on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeltaHeader {
-    /// Generation of the tables after the delta.
+    /// Generation of the tables after the delta; never given twice to a node.
     pub generation: u64,
     /// Generation that the delta starts from; `None`: from empty tables.
     pub base: Option<u64>,

@@ -1,4 +1,5 @@
-//! The committed code is what the generator makes of table.proto. `UPDATE_GOLDEN=1` rewrites it.
+//! The committed code is what the generator makes of table.proto. `UPDATE_GOLDEN=1` rewrites it: change the .proto, run
+//! this, then change the code that uses it (this test needs a library that compiles).
 
 #![allow(clippy::unwrap_used, missing_docs)]
 

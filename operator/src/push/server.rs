@@ -132,12 +132,15 @@ impl<'a> Connection<'a> {
         hello: Hello,
         outgoing: mpsc::Sender<Result<OperatorMessage, Status>>,
     ) -> Self {
+        // Numbers of an operator before us are not used again, for nobody.
+        shared.pipeline.generations().count_above(hello.seen);
         let session = Session::new(hello.clone(), shared.memory.take(&hello.node, hello.kind));
         let row = shared.nodes.add(NodeStatus {
             node: hello.node.clone(),
             kind: hello.kind.as_str(),
             version: hello.version.clone(),
             sent: 0,
+            number: session.seen(),
             acked: session.acked(),
             last_nack: None,
         });
@@ -183,9 +186,8 @@ impl<'a> Connection<'a> {
         let Some(session) = &mut self.session else {
             return Ok(());
         };
-        match session.step(newest) {
+        match session.step(newest, self.shared.pipeline.generations()) {
             Step::Wait => {}
-            Step::Raise(generation) => self.shared.pipeline.raise(generation),
             Step::Refuse(reason) => return Err(refuse(&self.hello, reason)),
             Step::Send(parts) => {
                 let bytes = parts.iter().map(|part| part.payload.len()).sum();
@@ -199,9 +201,10 @@ impl<'a> Connection<'a> {
                     bytes,
                     "delta sent"
                 );
-                let acked = session.acked();
+                let (acked, number) = (session.acked(), session.seen());
                 self.row.update(|row| {
                     row.sent = generation;
+                    row.number = number;
                     row.acked = acked;
                 });
                 for part in parts {
@@ -233,8 +236,9 @@ impl<'a> Connection<'a> {
                 }
             }
             NodeMessage::Ack { generation } => {
-                if session.ack(generation) {
-                    let since = (generation == newest.generation)
+                if let Some(of) = session.ack(generation) {
+                    // Only the way of a change through the mesh is measured, not what a node asked for later.
+                    let since = (of == newest.generation && of == generation)
                         .then_some(newest.since)
                         .flatten();
                     self.shared
@@ -243,7 +247,7 @@ impl<'a> Connection<'a> {
                 }
             }
             NodeMessage::Nack { generation, reason } => {
-                if session.nack(generation) {
+                if let Some(generation) = session.nack(generation) {
                     self.shared.metrics.nacked();
                     tracing::warn!(
                         node = self.hello.node,

@@ -5,7 +5,7 @@ use weft_model::table::Interest;
 use weft_wire::table::parts::split;
 use weft_wire::table::{DeltaPart, Hello, MAX_INTEREST, Resume, SCHEMA};
 
-use crate::published::{Published, Slice};
+use crate::published::{Generations, Published, Slice};
 
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,8 +14,6 @@ pub enum Step {
     Wait,
     /// Send these, in order.
     Send(Vec<DeltaPart>),
-    /// The node holds this generation, which we have not reached: raise ours above it, then go on.
-    Raise(u64),
     /// End the stream with this text.
     Refuse(String),
 }
@@ -33,8 +31,10 @@ pub struct Session {
     claimed: Option<Resume>,
     /// What the node will hold when it acknowledges.
     under_way: Option<Slice>,
-    /// Generation that the node has refused; not sent again unless its interest changes.
+    /// Generation of the mesh that the node has refused; not sent again unless its interest changes.
     refused: Option<u64>,
+    /// Highest number that the node has been sent.
+    seen: u64,
 }
 
 impl Session {
@@ -43,13 +43,15 @@ impl Session {
     pub fn new(hello: Hello, remembered: Vec<Slice>) -> Self {
         let same_schema = hello.schema == SCHEMA;
         let matches = |slice: &Slice, resume: &Resume| {
-            slice.generation == resume.generation && Some(slice.digest()) == resume.digest
+            slice.number == resume.generation && Some(slice.digest()) == resume.digest
         };
         let held = hello
             .resume
             .filter(|_| same_schema)
             .and_then(|resume| remembered.into_iter().find(|slice| matches(slice, &resume)));
+        let claimed = hello.resume.map_or(0, |resume| resume.generation);
         Self {
+            seen: hello.seen.max(claimed),
             node: hello.node,
             interest: hello.interest,
             same_schema,
@@ -66,10 +68,16 @@ impl Session {
         self.held.into_iter().chain(self.under_way).collect()
     }
 
-    /// Generation that the node holds; 0: none that we know.
+    /// Generation of the mesh that the node's tables show; 0: none that we know.
     #[must_use]
     pub fn acked(&self) -> u64 {
-        self.held.as_ref().map_or(0, |slice| slice.generation)
+        self.held.as_ref().map_or(0, |slice| slice.of)
+    }
+
+    /// Highest number that the node has been sent.
+    #[must_use]
+    pub fn seen(&self) -> u64 {
+        self.seen
     }
 
     /// The node asks for more.
@@ -90,43 +98,31 @@ impl Session {
         Step::Wait
     }
 
-    /// The node uses the tables. False when they were not under way.
-    pub fn ack(&mut self, generation: u64) -> bool {
-        match self
-            .under_way
-            .take_if(|slice| slice.generation == generation)
-        {
-            Some(slice) => {
-                self.held = Some(slice);
-                self.refused = None;
-                true
-            }
-            None => false,
-        }
+    /// The node uses the tables of this number; the mesh's generation they show. `None` when they were not under way.
+    pub fn ack(&mut self, number: u64) -> Option<u64> {
+        let slice = self.under_way.take_if(|slice| slice.number == number)?;
+        let of = slice.of;
+        self.held = Some(slice);
+        self.refused = None;
+        Some(of)
     }
 
-    /// The node refuses the tables. False when they were not under way.
-    pub fn nack(&mut self, generation: u64) -> bool {
-        let refused = self
+    /// The node refuses the tables of this number; the mesh's generation they show. `None` when they were not under way.
+    pub fn nack(&mut self, number: u64) -> Option<u64> {
+        self.refused = self
             .under_way
-            .take_if(|slice| slice.generation == generation);
-        if refused.is_some() {
-            self.refused = Some(generation);
-        }
-        refused.is_some()
+            .take_if(|slice| slice.number == number)
+            .map(|slice| slice.of);
+        self.refused
     }
 
     /// What to do now that `published` is the newest generation.
     #[must_use]
-    pub fn step(&mut self, published: &Published) -> Step {
+    pub fn step(&mut self, published: &Published, generations: &Generations) -> Step {
         if published.generation == 0 || self.under_way.is_some() {
             return Step::Wait;
         }
-        if let Some(claimed) = self.claimed {
-            if claimed.generation > published.generation {
-                return Step::Raise(claimed.generation);
-            }
-            self.claimed = None;
+        if let Some(claimed) = self.claimed.take() {
             self.held = self.verify(claimed, published);
         }
         if self.refused == Some(published.generation) {
@@ -135,19 +131,26 @@ impl Session {
         let nothing = Slice::default();
         let before = self.held.as_ref().unwrap_or(&nothing);
         let (slice, mut delta) = published.slice(&self.node, &self.interest, before);
-        if before.generation == published.generation && delta.is_empty() {
+        if before.of == published.generation && delta.is_empty() {
             return Step::Wait;
         }
-        let mut base = self.held.as_ref().map(|held| held.generation);
+        let mut base = self.held.as_ref().map(|held| held.number);
         if !self.same_schema && base.is_some() {
             // Their digest is not ours, so nothing proves that a difference would fit.
             base = None;
             delta = published.slice(&self.node, &self.interest, &nothing).1;
         }
+        let number = if published.generation > self.seen {
+            published.generation
+        } else {
+            generations.count_above(self.seen);
+            generations.next()
+        };
         let digest = self.same_schema.then(|| slice.digest());
-        match split(published.generation, base, digest, &delta) {
+        match split(number, base, digest, &delta) {
             Ok(parts) => {
-                self.under_way = Some(slice);
+                self.under_way = Some(slice.numbered(number));
+                self.seen = number;
                 Step::Send(parts)
             }
             Err(error) => Step::Refuse(error.to_string()),
@@ -159,7 +162,7 @@ impl Session {
     fn verify(&self, claimed: Resume, published: &Published) -> Option<Slice> {
         let digest = claimed.digest.filter(|_| self.same_schema)?;
         let (slice, _) = published.slice(&self.node, &self.interest, &Slice::default());
-        (slice.digest() == digest).then(|| slice.renumbered(claimed.generation))
+        (slice.digest() == digest).then(|| slice.numbered(claimed.generation))
     }
 }
 

@@ -127,7 +127,7 @@ fn a_delta_leads_to_the_operators_tables() {
 }
 
 #[test]
-fn tables_that_were_asked_for_arrive_within_a_generation() {
+fn tables_that_were_asked_for_have_a_generation_of_their_own() {
     let (mut session, before) = running();
     let actions = session.on(wanted(2));
     let asked = Interest {
@@ -140,9 +140,14 @@ fn tables_that_were_asked_for_arrive_within_a_generation() {
     );
     assert_eq!(session.on(wanted(2)), [], "asking twice sends once");
     let after = tables(&[(1, 1), (2, 1)]);
-    let actions = run(&mut session, push(3, Some((3, &before)), &after));
+    let again = run(&mut session, push(3, Some((3, &before)), &after));
+    assert!(
+        matches!(again.as_slice(), [Action::Send(NodeMessage::Nack { .. })]),
+        "{again:?}"
+    );
+    let actions = run(&mut session, push(4, Some((3, &before)), &after));
     assert_eq!(offered(&actions).tables, after);
-    assert_eq!(session.on(Event::Applied(3)), [Action::Keep, ACK(3)]);
+    assert_eq!(session.on(Event::Applied(4)), [Action::Keep, ACK(4)]);
 }
 
 #[test]
@@ -308,10 +313,11 @@ fn an_offer_without_an_answer_comes_again_after_a_reconnect() {
     session.on(Event::Lost);
     let actions = session.on(Event::Connected);
     assert_eq!(hello(&actions).resume.unwrap().generation, 3);
+    assert_eq!(hello(&actions).seen, 4);
     assert_eq!(session.on(Event::Applied(4)), [], "the old offer is void");
-    let actions = run(&mut session, push(4, Some((3, &before)), &after));
-    assert_eq!(offered(&actions).generation, 4);
-    assert_eq!(session.on(Event::Applied(4)), [Action::Keep, ACK(4)]);
+    let actions = run(&mut session, push(5, Some((3, &before)), &after));
+    assert_eq!(offered(&actions).generation, 5);
+    assert_eq!(session.on(Event::Applied(5)), [Action::Keep, ACK(5)]);
 }
 
 #[test]

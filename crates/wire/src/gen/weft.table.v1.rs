@@ -42,6 +42,9 @@ pub struct Hello {
     /// Everything the node is interested in.
     #[prost(message, optional, tag = "6")]
     pub interest: ::core::option::Option<Interest>,
+    /// Highest generation that the node has been sent, used or not: the next one must be above it.
+    #[prost(uint64, tag = "7")]
+    pub seen: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Resume {
@@ -89,7 +92,7 @@ pub mod operator_message {
 /// together or not at all.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Delta {
-    /// Generation of the tables after this delta.
+    /// Generation of the tables after this delta: never given twice to a node, also when only its interest has changed.
     #[prost(uint64, tag = "1")]
     pub generation: u64,
     /// Generation that the delta starts from; without meaning when `reset` is set.

@@ -7,8 +7,8 @@ use weft_model::table::Interest;
 
 use super::rpc::proto;
 use super::{
-    DeltaHeader, DeltaPart, Digest, Hello, MAX_INTEREST, MAX_TEXT, NodeKind, NodeMessage,
-    OperatorMessage, Resume,
+    DeltaHeader, DeltaPart, Digest, Hello, MAX_GENERATION, MAX_INTEREST, MAX_TEXT, NodeKind,
+    NodeMessage, OperatorMessage, Resume,
 };
 
 /// A message that breaks the contract of table.proto; the text names the field.
@@ -75,6 +75,7 @@ impl From<Hello> for proto::Hello {
             schema: hello.schema,
             resume,
             interest: Some(hello.interest.into()),
+            seen: hello.seen,
         }
     }
 }
@@ -91,6 +92,12 @@ impl TryFrom<proto::Hello> for Hello {
         if hello.node.is_empty() || hello.node.len() > MAX_TEXT {
             return invalid("hello.node: empty or too long; set --node-name");
         }
+        let claimed = hello.resume.as_ref().map_or(0, |resume| resume.generation);
+        if claimed.max(hello.seen) > MAX_GENERATION {
+            return invalid(
+                "hello.seen: no operator has ever counted so far; remove the node's state",
+            );
+        }
         let resume = match hello.resume {
             Some(resume) => Some(Resume {
                 generation: resume.generation,
@@ -105,6 +112,7 @@ impl TryFrom<proto::Hello> for Hello {
             schema: hello.schema,
             resume,
             interest: hello.interest.unwrap_or_default().try_into()?,
+            seen: hello.seen,
         })
     }
 }

@@ -87,6 +87,13 @@ fn publish(previous: &Published, generation: u64, tables: Tables) -> Published {
     )
 }
 
+/// A count that has come so far.
+fn counted(last: u64) -> Generations {
+    let generations = Generations::default();
+    generations.count_above(last);
+    generations
+}
+
 fn services(ids: impl IntoIterator<Item = u32>) -> Interest {
     Interest {
         services: ids.into_iter().map(ServiceId).collect(),
@@ -97,7 +104,9 @@ fn services(ids: impl IntoIterator<Item = u32>) -> Interest {
 /// The node's end, written down as simply as possible.
 #[derive(Clone, Default)]
 struct Node {
+    /// Number of the tables in use, and the highest that came.
     generation: u64,
+    seen: u64,
     tables: Tables,
     digest: Digest,
     interest: Interest,
@@ -116,6 +125,7 @@ impl Node {
             schema: SCHEMA,
             resume,
             interest: self.interest.clone(),
+            seen: self.seen,
         }
     }
 
@@ -128,9 +138,10 @@ impl Node {
             .last();
         let whole = whole.expect("a delta without its last part");
         assert!(
-            whole.header.generation >= self.generation,
-            "generations never fall"
+            whole.header.generation > self.seen,
+            "a number was given twice"
         );
+        self.seen = whole.header.generation;
         match whole.header.base {
             Some(base) => assert_eq!(base, self.generation),
             None => (self.tables, self.digest) = Default::default(),
@@ -151,31 +162,32 @@ fn sent(step: Step) -> Vec<DeltaPart> {
 }
 
 /// A node that holds generation 1 of two services and two pods, and its session.
-fn connected() -> (Node, Session, Published) {
+fn connected() -> (Node, Session, Published, Generations) {
     let published = publish(
         &Published::default(),
         1,
         mesh(&[(1, 1), (2, 1)], &[(1, true), (2, false)]),
     );
+    let generations = counted(1);
     let mut node = Node {
         interest: services([1]),
         ..Node::default()
     };
     let mut session = Session::new(node.hello(), Vec::new());
-    node.take(sent(session.step(&published)));
-    assert!(session.ack(1));
-    (node, session, published)
+    node.take(sent(session.step(&published, &generations)));
+    assert!(session.ack(1).is_some());
+    (node, session, published, generations)
 }
 
 #[test]
 fn nothing_is_sent_before_the_first_generation() {
     let mut session = Session::new(Node::default().hello(), Vec::new());
-    assert_eq!(session.step(&Published::default()), Step::Wait);
+    assert_eq!(session.step(&Published::default(), &counted(0)), Step::Wait);
 }
 
 #[test]
 fn a_node_gets_index_own_pods_and_what_it_asked_for() {
-    let (node, mut session, published) = connected();
+    let (node, mut session, published, generations) = connected();
     assert_eq!(
         node.tables,
         published.compiled.tables.slice(NODE, &node.interest)
@@ -183,20 +195,20 @@ fn a_node_gets_index_own_pods_and_what_it_asked_for() {
     assert_eq!(node.tables.pods.len(), 1);
     assert_eq!(node.tables.services.len(), 1);
     assert_eq!(node.tables.index.workloads.len(), 2);
-    assert_eq!(session.step(&published), Step::Wait);
+    assert_eq!(session.step(&published, &generations), Step::Wait);
 }
 
 #[test]
 fn one_delta_is_under_way_and_the_next_skips_what_was_missed() {
-    let (mut node, mut session, published) = connected();
+    let (mut node, mut session, published, generations) = connected();
     let second = publish(&published, 2, mesh(&[(1, 2)], &[(1, true)]));
-    let parts = sent(session.step(&second));
+    let parts = sent(session.step(&second, &generations));
     let third = publish(&second, 3, mesh(&[(1, 3)], &[(1, true)]));
     let fourth = publish(&third, 4, mesh(&[(1, 4)], &[(1, true)]));
-    assert_eq!(session.step(&third), Step::Wait);
+    assert_eq!(session.step(&third, &generations), Step::Wait);
     node.take(parts);
-    assert!(session.ack(2));
-    node.take(sent(session.step(&fourth)));
+    assert!(session.ack(2).is_some());
+    node.take(sent(session.step(&fourth, &generations)));
     assert_eq!(node.generation, 4);
     assert_eq!(
         node.tables,
@@ -206,36 +218,45 @@ fn one_delta_is_under_way_and_the_next_skips_what_was_missed() {
 
 #[test]
 fn a_change_that_does_not_concern_the_node_costs_a_number() {
-    let (mut node, mut session, published) = connected();
+    let (mut node, mut session, published, generations) = connected();
     let second = publish(
         &published,
         2,
         mesh(&[(1, 1), (2, 9)], &[(1, true), (2, false)]),
     );
-    let bytes = node.take(sent(session.step(&second)));
+    let bytes = node.take(sent(session.step(&second, &generations)));
     assert_eq!(bytes, "[]".len());
     assert_eq!(node.generation, 2);
 }
 
 #[test]
-fn what_is_asked_for_comes_within_the_generation() {
-    let (mut node, mut session, published) = connected();
+fn what_is_asked_for_comes_under_a_number_of_its_own() {
+    let (mut node, mut session, published, generations) = connected();
     assert_eq!(session.subscribe(services([2])), Step::Wait);
-    node.take(sent(session.step(&published)));
-    assert_eq!(node.generation, 1);
+    node.take(sent(session.step(&published, &generations)));
+    assert_eq!(node.generation, 2);
     assert!(node.tables.services.contains_key(&ServiceId(2)));
+    assert_eq!(
+        session.ack(2),
+        Some(1),
+        "it still shows the mesh's generation 1"
+    );
+    // The mesh goes on with the same count.
+    let next = publish(&published, generations.next(), mesh(&[(1, 7)], &[]));
+    node.take(sent(session.step(&next, &generations)));
+    assert_eq!((next.generation, node.generation), (3, 3));
 }
 
 #[test]
 fn a_refused_generation_is_not_sent_again_but_the_next_is() {
-    let (mut node, mut session, published) = connected();
+    let (mut node, mut session, published, generations) = connected();
     let second = publish(&published, 2, mesh(&[(1, 2)], &[(1, true)]));
-    sent(session.step(&second));
-    assert!(session.nack(2));
-    assert_eq!(session.step(&second), Step::Wait);
+    sent(session.step(&second, &generations));
+    assert!(session.nack(2).is_some());
+    assert_eq!(session.step(&second, &generations), Step::Wait);
     assert_eq!(session.acked(), 1);
     let third = publish(&second, 3, mesh(&[(1, 3)], &[(1, true)]));
-    node.take(sent(session.step(&third)));
+    node.take(sent(session.step(&third, &generations)));
     assert_eq!(
         node.tables,
         third.compiled.tables.slice(NODE, &node.interest)
@@ -244,31 +265,45 @@ fn a_refused_generation_is_not_sent_again_but_the_next_is() {
 
 #[test]
 fn answers_to_what_is_not_under_way_mean_nothing() {
-    let (_, mut session, _) = connected();
-    assert!(!session.ack(7));
-    assert!(!session.nack(1));
+    let (_, mut session, _, _) = connected();
+    assert_eq!(session.ack(7), None);
+    assert_eq!(session.nack(1), None);
     assert_eq!(session.acked(), 1);
 }
 
 #[test]
-fn a_restarted_operator_continues_above_the_nodes_and_sends_only_a_number() {
-    let (mut node, _, published) = connected();
-    node.generation = 41;
+fn a_restarted_operator_counts_above_the_nodes_and_sends_what_has_changed_alone() {
+    let (mut node, _, published, _) = connected();
+    (node.generation, node.seen) = (41, 43);
     // The same manifests, a new process: generation 1 again.
     let again = publish(&Published::default(), 1, published.compiled.tables.clone());
+    let generations = counted(1);
     let mut session = Session::new(node.hello(), Vec::new());
-    assert_eq!(session.step(&again), Step::Raise(41));
-    let raised = again.renumbered(42);
-    let bytes = node.take(sent(session.step(&raised)));
-    assert_eq!((bytes, node.generation), ("[]".len(), 42));
+    assert_eq!(session.step(&again, &generations), Step::Wait);
+    assert_eq!(session.acked(), 1);
+    let next = publish(
+        &again,
+        generations.next(),
+        mesh(&[(1, 7), (2, 1)], &[(1, true), (2, false)]),
+    );
+    let parts = sent(session.step(&next, &generations));
+    assert_eq!(
+        (parts[0].header.base, parts[0].header.generation),
+        (Some(41), 44)
+    );
+    node.take(parts);
+    assert_eq!(
+        node.tables,
+        next.compiled.tables.slice(NODE, &node.interest)
+    );
 }
 
 #[test]
 fn a_node_with_other_tables_gets_everything() {
-    let (mut node, _, published) = connected();
+    let (mut node, _, published, generations) = connected();
     node.digest = Digest(1);
     let mut session = Session::new(node.hello(), Vec::new());
-    let parts = sent(session.step(&published));
+    let parts = sent(session.step(&published, &generations));
     assert_eq!(parts[0].header.base, None);
     node.take(parts);
     assert_eq!(
@@ -279,12 +314,12 @@ fn a_node_with_other_tables_gets_everything() {
 
 #[test]
 fn a_node_that_returns_with_new_wishes_gets_the_difference() {
-    let (mut node, session, published) = connected();
+    let (mut node, session, published, generations) = connected();
     let memory = session.into_memory();
     node.interest = services([1, 2]);
     let second = publish(&published, 2, mesh(&[(1, 5), (2, 1)], &[(1, true)]));
     let mut session = Session::new(node.hello(), memory);
-    let parts = sent(session.step(&second));
+    let parts = sent(session.step(&second, &generations));
     assert_eq!(parts[0].header.base, Some(1));
     node.take(parts);
     assert_eq!(
@@ -295,22 +330,22 @@ fn a_node_that_returns_with_new_wishes_gets_the_difference() {
 
 #[test]
 fn another_schema_gets_resets_without_a_digest() {
-    let (node, _, published) = connected();
+    let (node, _, published, generations) = connected();
     let mut hello = node.hello();
     hello.schema = SCHEMA + 1;
     let mut session = Session::new(hello, Vec::new());
-    for generation in [1, 2] {
-        let next = publish(&published, generation, mesh(&[(1, generation as u32)], &[]));
-        let parts = sent(session.step(&next));
-        assert_eq!((parts[0].header.base, parts[0].header.digest), (None, None));
-        assert!(session.ack(generation));
-        assert_eq!(session.step(&next), Step::Wait);
+    for version in [1, 2] {
+        let next = publish(&published, generations.next(), mesh(&[(1, version)], &[]));
+        let header = sent(session.step(&next, &generations))[0].header;
+        assert_eq!((header.base, header.digest), (None, None));
+        assert!(session.ack(header.generation).is_some());
+        assert_eq!(session.step(&next, &generations), Step::Wait);
     }
 }
 
 #[test]
 fn interest_without_end_ends_the_stream() {
-    let (_, mut session, _) = connected();
+    let (_, mut session, _, _) = connected();
     let step = session.subscribe(services(0..MAX_INTEREST as u32 + 1));
     assert!(matches!(step, Step::Refuse(_)));
 }
@@ -343,18 +378,15 @@ struct World {
     node: Node,
     session: Session,
     published: Published,
+    generations: Generations,
     wire: Option<Vec<DeltaPart>>,
 }
 
 impl World {
     fn step(&mut self) {
-        match self.session.step(&self.published) {
+        match self.session.step(&self.published, &self.generations) {
             Step::Wait => {}
             Step::Send(parts) => self.wire = Some(parts),
-            Step::Raise(generation) => {
-                self.published = self.published.renumbered(generation + 1);
-                self.step();
-            }
             Step::Refuse(reason) => panic!("{reason}"),
         }
     }
@@ -364,9 +396,10 @@ impl World {
             let generation = parts[0].header.generation;
             if accept {
                 self.node.take(parts);
-                assert!(self.session.ack(generation));
+                assert!(self.session.ack(generation).is_some());
             } else {
-                assert!(self.session.nack(generation));
+                assert!(self.session.nack(generation).is_some());
+                self.node.seen = generation;
             }
         }
     }
@@ -374,7 +407,7 @@ impl World {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Publish(services, pods) => {
-                let next = self.published.generation + 1;
+                let next = self.generations.next();
                 self.published = publish(&self.published, next, mesh(&services, &pods));
             }
             Happening::Subscribe(id) => {
@@ -383,10 +416,12 @@ impl World {
             }
             Happening::Deliver(accept) => self.deliver(accept),
             Happening::Reconnect(applied) => {
-                if let Some(parts) = self.wire.take()
-                    && applied
-                {
-                    self.node.take(parts);
+                if let Some(parts) = self.wire.take() {
+                    let number = parts[0].header.generation;
+                    if applied {
+                        self.node.take(parts);
+                    }
+                    self.node.seen = number;
                 }
                 let new = Session::new(self.node.hello(), Vec::new());
                 let memory = std::mem::replace(&mut self.session, new).into_memory();
@@ -396,6 +431,7 @@ impl World {
                 self.wire = None;
                 let tables = self.published.compiled.tables.clone();
                 self.published = publish(&Published::default(), 1, tables);
+                self.generations = counted(1);
                 self.session = Session::new(self.node.hello(), Vec::new());
             }
         }
@@ -410,7 +446,7 @@ proptest! {
         let node = Node::default();
         let session = Session::new(node.hello(), Vec::new());
         let published = publish(&Published::default(), 1, Tables::default());
-        let mut world = World { node, session, published, wire: None };
+        let mut world = World { node, session, published, generations: counted(1), wire: None };
         for happening in happenings {
             world.happen(happening);
         }
@@ -422,6 +458,6 @@ proptest! {
         }
         let expected = world.published.compiled.tables.slice(NODE, &world.node.interest);
         prop_assert_eq!(&world.node.tables, &expected);
-        prop_assert_eq!(world.node.generation, world.published.generation);
+        prop_assert_eq!(world.session.acked(), world.published.generation);
     }
 }
