@@ -212,7 +212,7 @@ mod tests {
             text,
             "Error [WFT0101] (VirtualService shop/web DIR/deep/route.yaml:7) spec.http[0].route[0].destination.host: \
              there is no Service wbe.shop.svc.cluster.local; its requests are answered with 503\n\
-             Info [WFT0301] (Service shop/web DIR/web.yml:1) spec.ports[0]: port 80 has no name and does not say what \
+             Info [WFT0301] (Service shop/web DIR/web.yml:4) spec.ports[0]: port 80 has no name and does not say what \
              it speaks; set appProtocol: http, or name it http-…, grpc-…, tcp-…\n\
              2 findings: 2 objects in 2 files\n"
         );

@@ -64,6 +64,7 @@ pub fn compile(snapshot: &Snapshot, settings: &Settings) -> Compiled {
     let rules = pass::destination_rules::run(&cluster, &mut findings);
     pass::endpoints::run(&cluster, &rules, &mut tables);
     pass::virtual_services::run(&cluster, &rules, &mut tables, &mut findings);
+    pass::controllers::run(snapshot, &mut findings);
     pass::unhonoured::run(snapshot, &mut findings);
     Compiled {
         tables,

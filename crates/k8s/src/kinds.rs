@@ -177,15 +177,15 @@ macro_rules! kinds {
 
 // kind: type, map in Snapshot, group, versions, scope, whether lines and unread fields are kept
 kinds! {
-    Namespace: core::Namespace, namespaces, "", ["v1"], cluster, plain;
+    Namespace: core::Namespace, namespaces, "", ["v1"], cluster, lines;
     Node: core::Node, nodes, "", ["v1"], cluster, plain;
     ServiceAccount: core::ServiceAccount, service_accounts, "", ["v1"], namespaced, plain;
     Pod: core::Pod, pods, "", ["v1"], namespaced, plain;
-    Service: core::Service, services, "", ["v1"], namespaced, plain;
+    Service: core::Service, services, "", ["v1"], namespaced, lines;
     EndpointSlice: core::EndpointSlice, endpoint_slices, "discovery.k8s.io", ["v1"], namespaced, plain;
-    Deployment: core::Deployment, deployments, "apps", ["v1"], namespaced, plain;
-    StatefulSet: core::StatefulSet, stateful_sets, "apps", ["v1"], namespaced, plain;
-    DaemonSet: core::DaemonSet, daemon_sets, "apps", ["v1"], namespaced, plain;
+    Deployment: core::Deployment, deployments, "apps", ["v1"], namespaced, lines;
+    StatefulSet: core::StatefulSet, stateful_sets, "apps", ["v1"], namespaced, lines;
+    DaemonSet: core::DaemonSet, daemon_sets, "apps", ["v1"], namespaced, lines;
     NetworkPolicy: core::NetworkPolicy, network_policies, "networking.k8s.io", ["v1"], namespaced, plain;
     VirtualService: istio::VirtualService, virtual_services, "networking.istio.io", ["v1", "v1beta1", "v1alpha3"], namespaced, lines;
     DestinationRule: istio::DestinationRule, destination_rules, "networking.istio.io", ["v1", "v1beta1", "v1alpha3"], namespaced, lines;

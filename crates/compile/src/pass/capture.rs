@@ -6,14 +6,14 @@ use std::{
 };
 
 use ipnet::IpNet;
-use weft_k8s::core::{Node, Pod};
-use weft_k8s::meta::Metadata;
+use weft_k8s::core::{Node, PodSpec};
 use weft_k8s::{IntOrString, Name};
 use weft_model::capture::{CaptureSpec, MAX_LIST, PortRange};
 
 use crate::cluster::{Cluster, LivePod};
 use crate::code::Code;
-use crate::diagnostic::{Findings, Subject};
+use crate::diagnostic::Findings;
+use crate::pass::marks::Marks;
 
 /// Annotations that are read: ours, then Istio's, which counts where ours is not set.
 const EXCLUDE_INBOUND_PORTS: [&str; 2] = [
@@ -43,120 +43,97 @@ const NOT_HONOURED: [&str; 6] = [
     "ambient.istio.io/bypass-inbound-capture",
 ];
 
+/// All keys that are read here.
+pub(crate) const KEYS: [&str; 8] = [
+    EXCLUDE_INBOUND_PORTS[0],
+    EXCLUDE_INBOUND_PORTS[1],
+    EXCLUDE_OUTBOUND_PORTS[0],
+    EXCLUDE_OUTBOUND_PORTS[1],
+    EXCLUDE_OUTBOUND_CIDRS[0],
+    EXCLUDE_OUTBOUND_CIDRS[1],
+    INCLUDE_OUTBOUND_CIDRS[0],
+    INCLUDE_OUTBOUND_CIDRS[1],
+];
+
 /// The pod's capture: what can be read of its annotations holds, the rest is a finding.
 pub(crate) fn of_pod(
     cluster: &Cluster<'_>,
     live: &LivePod<'_>,
     findings: &mut Findings,
 ) -> CaptureSpec {
-    let metadata = &live.pod().metadata;
-    let mut reader = Reader {
-        metadata,
-        subject: live.subject(),
-        findings,
-    };
-    let exclude_inbound_ports = reader.list(EXCLUDE_INBOUND_PORTS, port_range);
-    let exclude_outbound_ports = reader.list(EXCLUDE_OUTBOUND_PORTS, port_range);
-    let exclude_outbound_cidrs = reader.list(EXCLUDE_OUTBOUND_CIDRS, network);
-    let include_outbound_cidrs = match value(metadata, INCLUDE_OUTBOUND_CIDRS) {
-        Some((_, text)) if text.trim() == "*" => Vec::new(),
-        _ => reader.list(INCLUDE_OUTBOUND_CIDRS, network),
-    };
-    reader.not_honoured();
+    let pod = live.pod();
+    let marks = Marks::own(live.subject(), &pod.metadata);
     let node = cluster
         .snapshot
         .nodes
-        .get(&Name::new("", &live.pod().spec.node_name));
+        .get(&Name::new("", &pod.spec.node_name));
     CaptureSpec {
-        exclude_outbound_ports,
-        exclude_outbound_cidrs,
-        include_outbound_cidrs,
-        exclude_inbound_ports,
         node_ips: node.map(|node| node_ips(&node.value)).unwrap_or_default(),
-        probe_ports: probe_ports(live.pod(), live.subject(), findings),
+        probe_ports: probe_ports(&pod.spec, marks, findings),
+        ..read(marks, findings)
+    }
+}
+
+/// What the annotations say.
+pub(crate) fn read(marks: Marks<'_>, findings: &mut Findings) -> CaptureSpec {
+    for key in NOT_HONOURED
+        .into_iter()
+        .filter(|key| marks.annotation(key).is_some())
+    {
+        let message = format!("{key} has no effect yet");
+        marks.about_annotation(key, Code::AnnotationNotHonoured, message, findings);
+    }
+    let everything =
+        value(marks, INCLUDE_OUTBOUND_CIDRS).is_some_and(|(_, text)| text.trim() == "*");
+    let included = if everything {
+        Vec::new()
+    } else {
+        list(marks, INCLUDE_OUTBOUND_CIDRS, network, findings)
+    };
+    CaptureSpec {
+        exclude_outbound_ports: list(marks, EXCLUDE_OUTBOUND_PORTS, port_range, findings),
+        exclude_outbound_cidrs: list(marks, EXCLUDE_OUTBOUND_CIDRS, network, findings),
+        include_outbound_cidrs: included,
+        exclude_inbound_ports: list(marks, EXCLUDE_INBOUND_PORTS, port_range, findings),
+        ..CaptureSpec::default()
     }
 }
 
 /// The annotation of ours or Istio's that counts, with its key.
-fn value<'a>(metadata: &'a Metadata, keys: [&'static str; 2]) -> Option<(&'static str, &'a str)> {
-    keys.into_iter().find_map(|key| {
-        metadata
-            .annotations
-            .get(key)
-            .map(|text| (key, text.as_str()))
-    })
+fn value<'a>(marks: Marks<'a>, keys: [&'static str; 2]) -> Option<(&'static str, &'a str)> {
+    keys.into_iter()
+        .find_map(|key| marks.annotation(key).map(|text| (key, text)))
 }
 
-struct Reader<'a> {
-    metadata: &'a Metadata,
-    subject: Subject<'a>,
-    findings: &'a mut Findings,
-}
-
-impl Reader<'_> {
-    /// Reads a list separated by commas; sorted, without repetitions.
-    fn list<T: Ord>(
-        &mut self,
-        keys: [&'static str; 2],
-        read: fn(&str) -> Result<T, String>,
-    ) -> Vec<T> {
-        for key in keys
-            .into_iter()
-            .filter(|key| self.metadata.labels.contains_key(*key))
-        {
-            let message = format!(
-                "{key} is read as an annotation, not as a label; move it to metadata.annotations"
-            );
-            self.findings.add(
-                Code::WrongPlace,
-                self.subject,
-                &format!("metadata.labels[\"{key}\"]"),
-                message,
-            );
-        }
-        let Some((key, text)) = value(self.metadata, keys) else {
-            return Vec::new();
-        };
-        let field = format!("metadata.annotations[\"{key}\"]");
-        let mut list = BTreeSet::new();
-        for item in text
-            .split(',')
-            .map(str::trim)
-            .filter(|item| !item.is_empty())
-        {
-            match read(item) {
-                Ok(_) if list.len() == MAX_LIST => {
-                    let message = format!(
-                        "more than {MAX_LIST} entries; those from \"{item}\" on are left out"
-                    );
-                    self.findings
-                        .add(Code::InvalidAnnotation, self.subject, &field, message);
-                    break;
-                }
-                Ok(value) => drop(list.insert(value)),
-                Err(message) => {
-                    self.findings
-                        .add(Code::InvalidAnnotation, self.subject, &field, message)
-                }
+/// Reads a list separated by commas; sorted, without repetitions.
+fn list<T: Ord>(
+    marks: Marks<'_>,
+    keys: [&'static str; 2],
+    read: fn(&str) -> Result<T, String>,
+    findings: &mut Findings,
+) -> Vec<T> {
+    keys.iter().for_each(|key| marks.no_label(key, findings));
+    let Some((key, text)) = value(marks, keys) else {
+        return Vec::new();
+    };
+    let mut list = BTreeSet::new();
+    for item in text
+        .split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+    {
+        match read(item) {
+            Ok(_) if list.len() == MAX_LIST => {
+                let message =
+                    format!("more than {MAX_LIST} entries; those from \"{item}\" on are left out");
+                marks.about_annotation(key, Code::InvalidAnnotation, message, findings);
+                break;
             }
-        }
-        list.into_iter().collect()
-    }
-
-    fn not_honoured(&mut self) {
-        for key in NOT_HONOURED
-            .into_iter()
-            .filter(|key| self.metadata.annotations.contains_key(*key))
-        {
-            let field = format!("metadata.annotations[\"{key}\"]");
-            self.findings.add(
-                Code::AnnotationNotHonoured,
-                self.subject,
-                &field,
-                format!("{key} has no effect yet"),
-            );
+            Ok(value) => drop(list.insert(value)),
+            Err(message) => marks.about_annotation(key, Code::InvalidAnnotation, message, findings),
         }
     }
+    list.into_iter().collect()
 }
 
 fn port_range(text: &str) -> Result<PortRange, String> {
@@ -218,43 +195,32 @@ fn first_address(net: IpNet) -> Option<IpAddr> {
 }
 
 /// Ports that the kubelet calls on the pod: probes and hooks, named ports by number.
-fn probe_ports(pod: &Pod, subject: Subject<'_>, findings: &mut Findings) -> Vec<u16> {
+pub(crate) fn probe_ports(spec: &PodSpec, marks: Marks<'_>, findings: &mut Findings) -> Vec<u16> {
     let mut ports = BTreeSet::new();
-    for container in pod.running_containers() {
-        let probes = [
-            &container.readiness_probe,
-            &container.liveness_probe,
-            &container.startup_probe,
-        ];
-        let hooks = container
-            .lifecycle
-            .iter()
-            .flat_map(|hooks| [&hooks.post_start, &hooks.pre_stop])
-            .flatten();
-        let handlers = probes
-            .into_iter()
-            .flatten()
-            .map(|probe| &probe.handler)
-            .chain(hooks);
-        for port in handlers.filter_map(|handler| handler.port()) {
+    for container in spec.running_containers() {
+        for port in container.kubelet_ports() {
             let number = match &port {
                 IntOrString::Int(number) => Some(*number).filter(|number| *number > 0),
-                IntOrString::Name(name) => container
-                    .ports
-                    .iter()
-                    .find(|port| port.name == *name)
-                    .map(|port| port.container_port),
-            };
-            match number {
-                Some(number) => drop(ports.insert(number)),
-                None => {
-                    let message = format!(
-                        "container {} probes port \"{port}\", which it does not declare",
-                        container.name
-                    );
-                    findings.add(Code::ProbePort, subject, "spec.containers", message);
+                IntOrString::Name(name) => {
+                    let mut declared = container.ports.iter();
+                    declared
+                        .find(|port| port.name == *name)
+                        .map(|port| port.container_port)
                 }
+            };
+            if number.is_none() {
+                let message = format!(
+                    "container {} probes port \"{port}\", which it does not declare",
+                    container.name
+                );
+                findings.add(
+                    Code::ProbePort,
+                    marks.subject,
+                    &format!("{}spec.containers", marks.prefix),
+                    message,
+                );
             }
+            ports.extend(number);
         }
     }
     ports.into_iter().collect()

@@ -1,9 +1,11 @@
 //! One file per pass: each reads the cluster and fills its part of the tables.
 
 pub(crate) mod capture;
+pub(crate) mod controllers;
 pub(crate) mod destination_rules;
 pub(crate) mod endpoints;
 pub(crate) mod header;
+pub(crate) mod marks;
 pub(crate) mod matches;
 pub(crate) mod mode;
 pub(crate) mod pods;

@@ -1,13 +1,14 @@
 //! Whether the mesh wants a pod, and what its namespace asks of the access log.
 
+use weft_k8s::Name;
 use weft_k8s::core::Namespace;
 use weft_k8s::meta::Metadata;
-use weft_k8s::{Kind, Name};
 use weft_model::pod::{AccessLog, Mode};
 
 use crate::cluster::{Cluster, LivePod};
 use crate::code::Code;
-use crate::diagnostic::{Findings, Subject};
+use crate::diagnostic::Findings;
+use crate::pass::marks::Marks;
 
 /// Our label.
 pub(crate) const MODE: &str = "weft.mesh/mode";
@@ -60,53 +61,28 @@ pub(crate) fn access_log(cluster: &Cluster<'_>, namespace: &str) -> AccessLog {
         .unwrap_or_default()
 }
 
-/// Findings about the labels and annotations of one object.
-pub(crate) fn lint(subject: Subject<'_>, metadata: &Metadata, findings: &mut Findings) {
+/// Findings about the labels and annotations that this module reads.
+pub(crate) fn lint(marks: Marks<'_>, is_namespace: bool, findings: &mut Findings) {
     for (key, wanted) in [
         (MODE, "enabled or disabled"),
         (ISTIO_MODE, "ambient or none"),
     ] {
-        let field = format!("metadata.labels[\"{key}\"]");
-        match metadata.labels.get(key) {
-            Some(value) if read(key, value).is_none() => {
-                let message = format!("\"{value}\" is no mode; write {wanted}");
-                findings.add(Code::InvalidMode, subject, &field, message);
-            }
-            _ => {}
+        if let Some(value) = marks.label(key).filter(|value| read(key, value).is_none()) {
+            let message = format!("\"{value}\" is no mode; write {wanted}");
+            marks.about_label(key, Code::InvalidMode, message, findings);
         }
-        if metadata.annotations.contains_key(key) {
-            let message = format!(
-                "{key} is read as a label, not as an annotation; move it to metadata.labels"
-            );
-            findings.add(
-                Code::WrongPlace,
-                subject,
-                &format!("metadata.annotations[\"{key}\"]"),
-                message,
-            );
-        }
+        marks.no_annotation(key, findings);
     }
-    let field = format!("metadata.annotations[\"{ACCESS_LOG}\"]");
-    if metadata.labels.contains_key(ACCESS_LOG) {
-        let message = format!(
-            "{ACCESS_LOG} is read as an annotation, not as a label; move it to metadata.annotations"
-        );
-        findings.add(
-            Code::WrongPlace,
-            subject,
-            &format!("metadata.labels[\"{ACCESS_LOG}\"]"),
-            message,
-        );
-    }
-    match metadata.annotations.get(ACCESS_LOG) {
-        Some(_) if subject.kind != Kind::Namespace.name() => {
+    marks.no_label(ACCESS_LOG, findings);
+    match marks.annotation(ACCESS_LOG) {
+        Some(_) if !is_namespace => {
             let message =
                 format!("{ACCESS_LOG} is read on namespaces only; move it to the Namespace");
-            findings.add(Code::WrongPlace, subject, &field, message);
+            marks.about_annotation(ACCESS_LOG, Code::WrongPlace, message, findings);
         }
         Some(text) if read_access_log(text).is_none() => {
             let message = format!("\"{text}\" is no kind of access log; write off, errors or all");
-            findings.add(Code::InvalidAnnotation, subject, &field, message);
+            marks.about_annotation(ACCESS_LOG, Code::InvalidAnnotation, message, findings);
         }
         _ => {}
     }

@@ -14,6 +14,7 @@ use weft_model::workload::Membership;
 
 use crate::cluster::{Cluster, LivePod, LiveService};
 use crate::diagnostic::{Findings, Subject};
+use crate::pass::marks::Marks;
 use crate::pass::{capture, mode, services, workload};
 
 /// Fills `workloads`, `pods` and the index of pod addresses.
@@ -24,11 +25,17 @@ pub(crate) fn run(cluster: &Cluster<'_>, tables: &mut Tables, findings: &mut Fin
             name,
             origin: namespace,
         };
-        mode::lint(subject, &namespace.value.metadata, findings);
+        let marks = Marks::own(subject, &namespace.value.metadata);
+        mode::lint(marks, true, findings);
+        marks.none_of(&capture::KEYS, "the pods", findings);
     }
     let mut memberships = memberships(cluster);
     for live in cluster.pods.values() {
-        mode::lint(live.subject(), &live.pod().metadata, findings);
+        mode::lint(
+            Marks::own(live.subject(), &live.pod().metadata),
+            false,
+            findings,
+        );
         let services = memberships.remove(&live.id).unwrap_or_default();
         let mut workload = workload::describe(cluster, live, services);
         let mode = mode::of_pod(cluster, live, findings);

@@ -10,6 +10,8 @@ use weft_model::table::Tables;
 use crate::cluster::{Cluster, LiveService};
 use crate::code::Code;
 use crate::diagnostic::Findings;
+use crate::pass::marks::Marks;
+use crate::pass::{capture, mode};
 
 /// Words of `appProtocol` and of port names, and what they mean. `mysql` begins with the server; databases whose
 /// protocol we do not read are bytes.
@@ -163,6 +165,13 @@ fn ports(service: &LiveService<'_>, findings: &mut Findings) -> Vec<ServicePort>
 }
 
 fn lint(cluster: &Cluster<'_>, service: &LiveService<'_>, findings: &mut Findings) {
+    let marks = Marks::own(service.subject(), &service.service().metadata);
+    marks.none_of(&capture::KEYS, "the pods", findings);
+    marks.none_of(
+        &[mode::MODE, mode::ISTIO_MODE, mode::ACCESS_LOG],
+        "the Namespace or the pods",
+        findings,
+    );
     let selector = &service.service().spec.selector;
     if !selector.is_empty()
         && cluster.has_workload(&service.name.namespace, &[selector]) == Some(false)

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::probe::{Lifecycle, Probe};
 use crate::meta::Metadata;
+use crate::scalar::IntOrString;
 
 /// A pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,23 +148,43 @@ impl Pod {
             .any(|condition| condition.kind == "Ready" && condition.status == "True")
     }
 
-    /// Containers that keep running: all, and the init containers that restart always.
-    pub fn running_containers(&self) -> impl Iterator<Item = &Container> {
-        let sidecars = self
-            .spec
-            .init_containers
-            .iter()
-            .filter(|c| c.restart_policy.as_deref() == Some("Always"));
-        self.spec.containers.iter().chain(sidecars)
-    }
-
     /// Number of the port that a container declares by this name for this protocol.
     #[must_use]
     pub fn named_port(&self, name: &str, protocol: &str) -> Option<u16> {
-        self.running_containers()
+        self.spec
+            .running_containers()
             .flat_map(|container| &container.ports)
             .find(|port| port.name == name && port.protocol() == protocol)
             .map(|port| port.container_port)
+    }
+}
+
+impl PodSpec {
+    /// Containers that keep running: all, and the init containers that restart always.
+    pub fn running_containers(&self) -> impl Iterator<Item = &Container> {
+        let always = |container: &&Container| container.restart_policy.as_deref() == Some("Always");
+        self.containers
+            .iter()
+            .chain(self.init_containers.iter().filter(always))
+    }
+}
+
+impl Container {
+    /// Ports of the pod that the kubelet calls for probes and hooks.
+    pub fn kubelet_ports(&self) -> impl Iterator<Item = IntOrString> + '_ {
+        let probes = [
+            &self.readiness_probe,
+            &self.liveness_probe,
+            &self.startup_probe,
+        ];
+        let hooks = self
+            .lifecycle
+            .iter()
+            .flat_map(|hooks| [&hooks.post_start, &hooks.pre_stop]);
+        let handlers = probes.into_iter().flatten().map(|probe| &probe.handler);
+        handlers
+            .chain(hooks.flatten())
+            .filter_map(|handler| handler.port())
     }
 }
 
