@@ -102,7 +102,10 @@ fn tables() -> Tables {
         });
         let ports = BTreeMap::from([(80, endpoints.collect())]);
         let jason = block(Some(StringMatch::Exact("jason".to_owned())), None);
-        let digits = block(None, Some(StringMatch::Regex("/[a-z]+/v[0-9]+.*".to_owned())));
+        let digits = block(
+            None,
+            Some(StringMatch::Regex("/[a-z]+/v[0-9]+.*".to_owned())),
+        );
         let http = Some(vec![
             rule(id, &name, vec![jason]),
             rule(id, &name, vec![digits]),
