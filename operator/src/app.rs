@@ -48,7 +48,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             .run_until_cancelled_owned(pipeline.run(changes)),
     );
 
-    let diagnostics = handle.clone();
+    let (diagnostics, files) = (handle.clone(), handle.clone());
     let shown = nodes.clone();
     let router = Router::new()
         .metrics(Exposition::new(registry, Vec::new()))
@@ -56,6 +56,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .get("/debug/diagnostics", move |_| {
             Answer::json(diagnostics.current().diagnostics_json())
         })
+        .get("/debug/manifests", move |_| Answer::json(files.current().manifests_json()))
         .get("/debug/nodes", move |_| Answer::json(shown.to_json()));
     tasks.spawn(serve(http, Arc::new(router), shutdown.clone()));
 

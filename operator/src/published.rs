@@ -12,6 +12,8 @@ use weft_model::pod::LocalPod;
 use weft_model::table::{Index, Interest, Tables};
 use weft_wire::table::Digest;
 
+use crate::source::Manifests;
+
 /// Counts generations, for the whole mesh and for single nodes: no number is given twice, so a generation names its
 /// content wherever it is met.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +40,8 @@ pub struct Published {
     pub generation: u64,
     /// When it was published; the writer sets it.
     pub since: Option<Instant>,
+    /// What it was compiled from.
+    manifests: Arc<Manifests>,
     /// Everything that compile gave.
     pub compiled: Arc<Compiled>,
     /// Findings of compiling and of reading, sorted.
@@ -96,11 +100,25 @@ impl Published {
             since: None,
             diagnostics: diagnostics.into(),
             compiled: Arc::new(compiled),
+            manifests: Arc::default(),
             index,
             index_digest,
             body: Arc::new(body),
             pods: Arc::new(pods),
         }
+    }
+
+    /// The same with the files that it was made of.
+    #[must_use]
+    pub fn made_of(self, manifests: Arc<Manifests>) -> Self {
+        Self { manifests, ..self }
+    }
+
+    /// Every file that this generation knows, with its change time, as `/debug/manifests` shows them: whoever saves a
+    /// file can tell when it counts.
+    #[must_use]
+    pub fn manifests_json(&self) -> Vec<u8> {
+        serde_json::to_vec_pretty(&self.manifests.files).unwrap_or_default()
     }
 
     /// The findings as JSON, as `/debug/diagnostics` shows them.

@@ -20,6 +20,8 @@ pub struct Manifests {
     pub errors: Vec<ParseError>,
     /// Objects by kind, for the metrics.
     pub objects: BTreeMap<Kind, usize>,
+    /// What was read, by name, with the change time (seconds and nanoseconds since the epoch) of what was read.
+    pub files: BTreeMap<String, (i64, i64)>,
 }
 
 /// Takes what a source gives; only the newest counts.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -46,6 +47,8 @@ pub struct LabConfig {
     pub mesh: bool,
     /// More flags for a daemon.
     pub flags: BTreeMap<Part, Vec<String>>,
+    /// Output of daemons and containers; below `directory` unless it shall outlive the room.
+    pub logs: PathBuf,
     /// Hears what happens.
     pub report: Report,
 }
@@ -63,6 +66,7 @@ impl LabConfig {
             ipv6: true,
             mesh: true,
             flags: BTreeMap::new(),
+            logs: directory.join("logs"),
             report: crate::event::silent(),
         }
     }
@@ -71,12 +75,6 @@ impl LabConfig {
     #[must_use]
     pub fn state(&self) -> PathBuf {
         self.directory.join("state")
-    }
-
-    /// Output of daemons and containers.
-    #[must_use]
-    pub fn logs(&self) -> PathBuf {
-        self.directory.join("logs")
     }
 
     fn directories(&self) -> Vec<PathBuf> {
@@ -121,8 +119,9 @@ impl Lab {
             );
         }
         let sample = config.binary("weft-sample")?;
-        for directory in ["pods", "logs", "state"].map(|d| config.directory.join(d)) {
-            fs::create_dir_all(&directory)
+        let pods = config.directory.join("pods");
+        for directory in [&pods, &config.state(), &config.logs] {
+            fs::create_dir_all(directory)
                 .with_context(|| format!("cannot make {}", directory.display()))?;
         }
         let resolv = config.directory.join("resolv.conf");
@@ -146,7 +145,7 @@ impl Lab {
                 node: Arc::clone(node),
                 cni_path: path,
                 sample: sample.clone(),
-                logs: config.logs(),
+                logs: config.logs.clone(),
                 resolv: resolv.clone(),
                 updates: tell.clone(),
             };
@@ -155,7 +154,7 @@ impl Lab {
         let parts = Parts {
             manifests: config.directories(),
             state: config.state(),
-            pods: config.directory.join("pods"),
+            pods,
             nodes: objects,
             kubelets: kubelets.collect(),
             updates,
@@ -284,12 +283,21 @@ impl Lab {
         found.with_context(|| format!("there is no pod of {namespace}/{owner}"))
     }
 
-    /// Waits until every agent and proxy has acknowledged the newest tables that the operator has.
+    /// Waits until the operator has read every manifest as it lies on the disk, and every agent and proxy has
+    /// acknowledged the tables made of them.
     ///
     /// # Errors
-    /// Not within `deadline`; quotes the operator's list of nodes.
+    /// Not within `deadline`; quotes the file that was not read, or the operator's list of nodes.
     pub async fn synced(&self, deadline: Duration) -> anyhow::Result<()> {
         let started = tokio::time::Instant::now();
+        loop {
+            let read = self.operator("/debug/manifests").await.unwrap_or(Value::Null);
+            let Some(unread) = self.unread(&read) else { break };
+            if started.elapsed() > deadline {
+                bail!("the operator has not read {} within {deadline:?}", unread.display());
+            }
+            tokio::time::sleep(SYNC_PERIOD).await;
+        }
         loop {
             let nodes = self.operator("/debug/nodes").await.unwrap_or(Value::Null);
             if all_acknowledged(&nodes, 2 * self.nodes.len()) {
@@ -300,6 +308,19 @@ impl Lab {
             }
             tokio::time::sleep(SYNC_PERIOD).await;
         }
+    }
+
+    /// A manifest that the operator has not read in its present state; `read` is its own list.
+    fn unread(&self, read: &Value) -> Option<PathBuf> {
+        let mut directories = self.config.directories();
+        directories.push(self.config.state());
+        let files = directories.iter().filter_map(|directory| std::fs::read_dir(directory).ok()).flatten().flatten();
+        files.map(|file| file.path()).find(|path| {
+            let manifest = path.extension().is_some_and(|kind| kind == "yaml" || kind == "json");
+            let Ok(metadata) = std::fs::metadata(path) else { return false };
+            let changed = serde_json::json!([metadata.ctime(), metadata.ctime_nsec()]);
+            manifest && read.get(path.to_string_lossy().as_ref()) != Some(&changed)
+        })
     }
 
     /// JSON of one of the operator's pages (`/debug/nodes`, `/debug/diagnostics`).
@@ -479,7 +500,7 @@ fn launch(
         node: node.to_owned(),
         binary: config.binary(part.binary())?,
         arguments,
-        logs: config.logs(),
+        logs: config.logs.clone(),
         ready: address(ip, part.ready_port()),
     };
     Daemon::start(&launch, ns)

@@ -94,7 +94,8 @@ impl Files {
         for (path, (layer, stamp)) in &found {
             let known = self.entries.get(path).and_then(|entry| entry.stamp);
             if known != Some(*stamp) || touched.contains(path) {
-                different |= self.read(path, *layer, *stamp);
+                // A file that says the same as before is reported as read all the same.
+                different |= self.read(path, *layer, *stamp) || known != Some(*stamp);
             }
         }
         let unreadable = &self.unreadable;
@@ -111,7 +112,10 @@ impl Files {
     #[must_use]
     pub fn manifests(&self) -> Manifests {
         let mut manifests = Manifests::default();
-        for entry in self.entries.values() {
+        for (path, entry) in &self.entries {
+            if let Some(stamp) = entry.stamp {
+                manifests.files.insert(path.to_string_lossy().into_owned(), stamp.changed);
+            }
             for object in &entry.objects {
                 *manifests.objects.entry(object.value.kind()).or_default() += 1;
             }

@@ -1,0 +1,6 @@
+//! The mesh as its users meet it: ordinary manifests in, behaviour and numbers out.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod decks;
+mod faults;
+mod signals;
