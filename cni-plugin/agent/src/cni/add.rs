@@ -19,6 +19,12 @@ const LOOKUP_DEADLINE: Duration = Duration::from_millis(1_500);
 /// The whole of ADD, with room left before the plugin itself gives up (`weft_wire::cni::DEADLINE`).
 const DEADLINE: Duration = Duration::from_millis(4_500);
 
+/// A proxy that was just told to let go of this namespace closes its sockets within this time; a port that is still taken
+/// afterwards is the application's.
+const CLOSING_GRACE: Duration = Duration::from_millis(500);
+/// Pause between two looks at it.
+const CLOSING_PAUSE: Duration = Duration::from_millis(20);
+
 /// Answers ADD.
 pub(super) async fn add(pods: &Pods, attachment: Attachment, netns: Arc<Netns>) -> Answer {
     let until = Instant::now() + DEADLINE;
@@ -32,8 +38,13 @@ pub(super) async fn add(pods: &Pods, attachment: Attachment, netns: Arc<Netns>) 
     if let Err(answer) = owns(pods, &attachment, &netns).await {
         return answer;
     }
-    let cell = pods.cell(&uid);
     let id = netns.id();
+    // A scan may have given the namespace to a pod whose address it was before; the runtime knows better.
+    while let Some(other) = pods.other_in(id, &uid) {
+        other.move_out(id);
+        pods.drive(&other).await;
+    }
+    let cell = pods.cell(&uid);
     let home = Home {
         netns,
         ips: attachment.ips,
@@ -138,6 +149,7 @@ async fn owns(pods: &Pods, attachment: &Attachment, netns: &Arc<Netns>) -> Resul
 /// Drives the pod until it is captured and a proxy serves it.
 async fn captured(pods: &Pods, cell: &Rc<PodCell>, until: Instant) -> Answer {
     let (mut tables, mut proxies) = (pods.tables.clone(), pods.handover.changed());
+    let closing = Instant::now() + CLOSING_GRACE;
     loop {
         tables.mark_unchanged();
         proxies.mark_unchanged();
@@ -163,6 +175,12 @@ async fn captured(pods: &Pods, cell: &Rc<PodCell>, until: Instant) -> Answer {
                 );
             }
             Settled::Waiting(wait) => wait,
+            Settled::Failed(trouble)
+                if trouble.kind == Kind::PortTaken && Instant::now() < closing =>
+            {
+                tokio::time::sleep(CLOSING_PAUSE).await;
+                continue;
+            }
             Settled::Failed(trouble) => return broken(&trouble),
         };
         tokio::select! {

@@ -64,6 +64,20 @@ impl Handover {
         );
     }
 
+    /// Offers a pod once more to those who refused it.
+    pub(crate) fn offer_again(&self, uid: &str) {
+        let offers = self.offers.borrow();
+        let Some(Offered { offer, .. }) = offers.get(uid) else {
+            return;
+        };
+        for id in self.peers.borrow_mut().offered_again(uid) {
+            self.send(
+                id,
+                (ToProxy::Pod(offer.pod.clone()), Some(Arc::clone(offer))),
+            );
+        }
+    }
+
     /// Takes up an offer that an earlier agent made; the proxies that hold it say so themselves.
     pub(crate) fn adopt(&self, offer: Arc<Offer>) {
         self.offers.borrow_mut().insert(

@@ -88,6 +88,19 @@ impl Peers {
             .collect()
     }
 
+    /// A pod is offered once more: the proxies that refused it.
+    pub(crate) fn offered_again(&mut self, uid: &str) -> Vec<PeerId> {
+        let refused = self.peers.iter_mut().filter_map(|(id, peer)| {
+            let serving = peer
+                .pods
+                .get_mut(uid)
+                .filter(|serving| matches!(serving, Serving::Nacked(_)))?;
+            *serving = Serving::Offered;
+            Some(*id)
+        });
+        refused.collect()
+    }
+
     /// One proxy is offered one pod.
     pub(crate) fn offered_to(&mut self, id: PeerId, uid: &str) {
         self.set(id, uid, Serving::Offered);

@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use weft_model::capture::CaptureSpec;
 use weft_model::pod::{LocalPod, Mode};
 use weft_netns::{Netns, NetnsId, ScanRoots};
@@ -43,6 +43,8 @@ pub(crate) struct Pods {
     pub(crate) handover: Rc<Handover>,
     /// The blocking half.
     pub(crate) kernel: Kernel,
+    /// Told when a pod has taken a step, for whoever shows how the pods are.
+    moved: Notify,
     records: Records,
     roots: ScanRoots,
     cells: RefCell<BTreeMap<String, Rc<PodCell>>>,
@@ -117,6 +119,7 @@ impl Pods {
             tables,
             handover,
             kernel,
+            moved: Notify::new(),
             records,
             roots,
             cells: RefCell::default(),
@@ -146,6 +149,16 @@ impl Pods {
                 .is_some_and(|home| home.attachment.as_ref() == Some(attachment))
         };
         self.cells.borrow().values().find(is).map(Rc::clone)
+    }
+
+    /// The pod that lives in a namespace, unless it is the one that asks.
+    pub(crate) fn other_in(&self, netns: NetnsId, uid: &str) -> Option<Rc<PodCell>> {
+        let lives_there = |cell: &&Rc<PodCell>| cell.uid != uid && cell.lives_in(netns);
+        self.cells
+            .borrow()
+            .values()
+            .find(lives_there)
+            .map(Rc::clone)
     }
 
     /// Every cell.
@@ -181,6 +194,7 @@ impl Pods {
                 Step::Release => self.release(cell, &mut held).await,
                 Step::Remove => self.remove(cell, &mut held).await,
             };
+            self.moved.notify_one();
             if let Err(trouble) = done {
                 cell.failed(held.as_ref(), &trouble);
                 return Settled::Failed(trouble);
@@ -273,11 +287,7 @@ impl Pods {
         let released = self.kernel.release(Arc::clone(&now.netns)).await;
         // Without rules to remove, a pod that lives on would be left with rules that lead nowhere: try again then. One
         // that has gone takes its rules with it.
-        let lives = cell
-            .home
-            .borrow()
-            .as_ref()
-            .is_some_and(|home| home.netns.id() == now.netns.id());
+        let lives = cell.lives_in(now.netns.id());
         if let Err(trouble) = released {
             if lives {
                 return Err(trouble);
@@ -351,6 +361,14 @@ impl PodCell {
         self.home.borrow().clone()
     }
 
+    /// Whether it lives in this namespace.
+    pub(crate) fn lives_in(&self, netns: NetnsId) -> bool {
+        self.home
+            .borrow()
+            .as_ref()
+            .is_some_and(|home| home.netns.id() == netns)
+    }
+
     /// It lives here from now on: the newest namespace wins. Returns whether that is news.
     pub(crate) fn move_in(&self, home: Home) -> bool {
         let id = home.netns.id();
@@ -369,12 +387,7 @@ impl PodCell {
 
     /// It lives nowhere any more, if it lived in `netns`.
     pub(crate) fn move_out(&self, netns: NetnsId) {
-        let lives_there = self
-            .home
-            .borrow()
-            .as_ref()
-            .is_some_and(|home| home.netns.id() == netns);
-        if lives_there {
+        if self.lives_in(netns) {
             self.buried.set(Some(netns));
             *self.home.borrow_mut() = None;
         }

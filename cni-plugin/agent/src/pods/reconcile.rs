@@ -12,7 +12,7 @@ use weft_model::pod::Mode;
 use weft_netns::{Netns, find_by_ip};
 
 use super::kernel::blocking;
-use super::plan::{self, Stage, Step};
+use super::plan::{self, Stage, Step, Wait};
 use super::{Home, PodCell, Pods, scan};
 use crate::trouble::{Kind, Trouble};
 
@@ -20,6 +20,8 @@ use crate::trouble::{Kind, Trouble};
 const BUSY_PERIOD: Duration = Duration::from_secs(1);
 /// How often namespaces are checked for being alive when nothing happens.
 const SWEEP_PERIOD: Duration = Duration::from_secs(30);
+/// Steps of pods within this time are looked at together.
+const GATHER: Duration = Duration::from_millis(20);
 /// Pods that are enrolled or released at once; more would only starve the pods that are being started.
 const PARALLEL: usize = 8;
 
@@ -47,6 +49,7 @@ pub(crate) async fn run(pods: Rc<Pods>, report: impl Fn(), shutdown: Cancellatio
         tokio::select! {
             changed = tables.changed() => if changed.is_err() { return },
             changed = proxies.changed() => if changed.is_err() { return },
+            () = pods.moved.notified() => tokio::time::sleep(GATHER).await,
             () = tokio::time::sleep(pause) => {}
             () = shutdown.cancelled() => return,
         }
@@ -100,6 +103,15 @@ impl Pods {
             }
             match found {
                 Ok(Some(netns)) if cell.buried.get() != Some(netns.id()) => {
+                    // The tables may still give an address to a pod that has ended, when another has it by now.
+                    if let Some(other) = self.other_in(netns.id(), &cell.uid) {
+                        cell.not_found(format!(
+                            "{} belongs to the pod with the uid {}",
+                            list(&ips),
+                            other.uid
+                        ));
+                        continue;
+                    }
                     let netns = Arc::new(netns);
                     cell.move_in(Home {
                         netns,
@@ -125,6 +137,12 @@ impl Pods {
             };
             let step = plan::next(&self.situation(&cell, held.as_ref()));
             drop(held);
+            if matches!(step, Step::Wait(Wait::Acceptance(_))) && cell.is_due() {
+                // It may have been full for a while only.
+                cell.retry_later();
+                self.handover.offer_again(&cell.uid);
+                continue;
+            }
             if step == Step::Rest && cell.trouble.borrow().is_none() || !cell.is_due() {
                 continue;
             }

@@ -81,11 +81,7 @@ impl Pods {
 
     async fn adopt_one(&self, offer: Offer) {
         let cell = self.cell(&offer.pod.uid);
-        let mut held = cell.held.lock().await;
-        // Our own sockets are the ones that it got from us.
-        if held.as_ref().is_some_and(|held| held.offer.is_some()) {
-            return;
-        }
+        // Before the lock: a cell that lives nowhere may be forgotten while we wait.
         if cell.home().is_none() {
             let (netns, ips) = (Arc::clone(&offer.netns), offer.pod.ips.clone());
             cell.move_in(Home {
@@ -93,6 +89,11 @@ impl Pods {
                 ips,
                 attachment: None,
             });
+        }
+        let mut held = cell.held.lock().await;
+        // Our own sockets are the ones that it got from us.
+        if held.as_ref().is_some_and(|held| held.offer.is_some()) {
+            return;
         }
         let pod = format!("{}/{}", offer.pod.namespace, offer.pod.name);
         tracing::info!(pod, uid = cell.uid, "adopted from a proxy");

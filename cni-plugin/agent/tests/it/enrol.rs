@@ -72,7 +72,9 @@ fn a_running_pod_is_enrolled_and_released_and_no_connection_breaks() {
     for stream in old.iter_mut().chain(&mut during).chain([&mut after]) {
         ping(stream, "through the release");
     }
-    assert_eq!(world.metric("weft_agent_pods{state=\"releasing\"}"), 1.0);
+    eventually("the metric says so", || {
+        world.metric("weft_agent_pods{state=\"releasing\"}") == 1.0
+    });
     drop(during);
     proxy.hears("Del", |m| {
         *m == ToProxy::Del {
@@ -192,4 +194,65 @@ fn a_deleted_pod_is_not_enrolled_again_while_its_namespace_fades() {
     std::thread::sleep(std::time::Duration::from_millis(1_500));
     assert_eq!(proxy.offers(), offers);
     web.assert_clean();
+}
+
+#[test]
+fn a_proxy_that_refused_is_asked_again() {
+    let world = World::start("1.0.0");
+    let proxy = Proxy::start(&world.run_dir(), Manner::NacksOnce);
+    world
+        .operator
+        .publish(|pods| pods.push(pod("shop", "web", out(), vec![])));
+    let web = world.added("shop", "web");
+    set(&world, &web, Mode::Enabled);
+    eventually("it is captured", || {
+        world.metric("weft_agent_pods{state=\"captured\"}") == 1.0
+    });
+    assert_eq!(proxy.offers(), 2);
+}
+
+#[test]
+fn an_address_that_another_pod_has_by_now_captures_nobody_else() {
+    let world = World::start("1.0.0");
+    let _proxy = Proxy::start(&world.run_dir(), Manner::Acks);
+    world
+        .operator
+        .publish(|pods| pods.push(pod("shop", "web", Mode::Enabled, vec![])));
+    let mut web = world.added("shop", "web");
+    // A pod that has ended keeps its last address in its status.
+    world
+        .operator
+        .publish(|pods| pods.push(pod("shop", "ended", Mode::Enabled, vec![web.ip()])));
+    eventually("it is told apart", || {
+        world
+            .get("/debug/pods")
+            .contains("belongs to the pod with the uid uid-web")
+    });
+    world.chain("CHECK", &mut web).unwrap();
+    world.chain("DEL", &mut web).unwrap();
+    web.assert_clean();
+}
+
+#[test]
+fn add_takes_a_namespace_back_that_a_scan_gave_to_another_pod() {
+    let world = World::start("1.0.0");
+    let _proxy = Proxy::start(&world.run_dir(), Manner::Acks);
+    world
+        .operator
+        .publish(|pods| pods.push(pod("shop", "web", out(), vec![])));
+    let mut web = world.added("shop", "web");
+    world
+        .operator
+        .publish(|pods| pods.push(pod("shop", "ended", Mode::Enabled, vec![web.ip()])));
+    eventually("the scan errs", || {
+        world.metric("weft_agent_pods{state=\"captured\"}") == 1.0
+    });
+    world.operator.publish(|pods| {
+        pods.retain(|pod| pod.workload.uid != "uid-web");
+        pods.push(pod("shop", "web", Mode::Enabled, vec![]));
+    });
+    let plugin = serde_json::json!({"type": "weft-cni", "cniVersion": "1.0.0", "name": "x", "runDir": world.run_dir(),
+        "stateDir": world.path("state"), "prevResult": web.result});
+    assert!(world.call("ADD", &web, &plugin).status.success());
+    world.chain("CHECK", &mut web).unwrap();
 }

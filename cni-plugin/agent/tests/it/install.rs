@@ -76,7 +76,7 @@ fn a_stopped_agent_leaves_everything_in_place() {
         fs::Permissions::from_mode(0o640),
     )
     .unwrap();
-    world.kill_agent();
+    world.stop_agent();
     assert!(own(&world).is_some() && world.path("bin/weft-cni").exists());
     fs::write(world.path("bin/weft-cni"), "torn").unwrap();
     world.start_agent();

@@ -14,14 +14,15 @@ use weft_wire::table::{NodeMessage, OperatorMessage, parts};
 
 pub(crate) struct Operator {
     pub(crate) address: SocketAddr,
-    pods: watch::Sender<Vec<LocalPod>>,
-    acked: watch::Receiver<usize>,
+    /// With the number of the change.
+    pods: watch::Sender<(u64, Vec<LocalPod>)>,
+    acked: watch::Receiver<u64>,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
 struct Script {
-    pods: watch::Receiver<Vec<LocalPod>>,
-    acked: watch::Sender<usize>,
+    pods: watch::Receiver<(u64, Vec<LocalPod>)>,
+    acked: watch::Sender<u64>,
     generation: Arc<std::sync::atomic::AtomicU64>,
 }
 
@@ -32,8 +33,8 @@ impl Operator {
             .enable_all()
             .build()
             .unwrap();
-        let (pods, seen) = watch::channel(Vec::new());
-        let (told, acked) = watch::channel(usize::MAX);
+        let (pods, seen) = watch::channel((0, Vec::new()));
+        let (told, acked) = watch::channel(0);
         let script = Script {
             pods: seen,
             acked: told,
@@ -53,13 +54,13 @@ impl Operator {
         }
     }
 
-    /// Changes the pods and waits until the agent has acknowledged that many.
+    /// Changes the pods and waits until the agent has acknowledged the change.
     pub(crate) fn publish(&self, change: impl FnOnce(&mut Vec<LocalPod>)) {
-        self.pods.send_modify(change);
-        let count = self.pods.borrow().len();
+        self.set(change);
+        let number = self.pods.borrow().0;
         let mut acked = self.acked.clone();
         let waited = async {
-            tokio::time::timeout(Duration::from_secs(5), acked.wait_for(|n| *n == count))
+            tokio::time::timeout(Duration::from_secs(5), acked.wait_for(|n| *n >= number))
                 .await
                 .map(drop)
         };
@@ -72,7 +73,10 @@ impl Operator {
 
     /// Changes the pods without waiting: the agent may be dead.
     pub(crate) fn set(&self, change: impl FnOnce(&mut Vec<LocalPod>)) {
-        self.pods.send_modify(change);
+        self.pods.send_modify(|(number, pods)| {
+            *number += 1;
+            change(pods);
+        });
     }
 }
 
@@ -107,7 +111,8 @@ impl Serve for Script {
             );
             loop {
                 let mut tables = Tables::default();
-                for pod in pods.borrow_and_update().iter() {
+                let (change, pods_now) = pods.borrow_and_update().clone();
+                for pod in &pods_now {
                     tables
                         .pods
                         .insert(pod.workload.uid.clone(), Arc::new(pod.clone()));
@@ -120,7 +125,7 @@ impl Serve for Script {
                 }
                 match incoming.next().await {
                     Ok(Some(NodeMessage::Ack { .. })) => {
-                        let _ = acked.send_replace(tables.pods.len());
+                        let _ = acked.send_replace(change);
                     }
                     other => {
                         eprintln!("operator: {other:?}");

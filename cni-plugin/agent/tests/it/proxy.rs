@@ -17,11 +17,16 @@ use weft_netns::{
 };
 use weft_wire::pod::{MAX_PACKET, Pod, ToAgent, ToProxy, VERSION};
 
+/// Accepting threads look this often whether their pod is gone.
+const ACCEPT_PERIOD: Duration = Duration::from_millis(50);
+
 /// How the proxy answers an offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Manner {
     Acks,
     Nacks,
+    /// Refuses each pod the first time.
+    NacksOnce,
     Silent,
 }
 
@@ -129,8 +134,7 @@ impl Proxy {
         for served in std::mem::take(&mut *self.shared.pods.lock().unwrap()).into_values() {
             served.gone.store(true, SeqCst);
         }
-        // The accepting threads look at their flag every few milliseconds.
-        thread::sleep(Duration::from_millis(50));
+        thread::sleep(ACCEPT_PERIOD * 2);
     }
 }
 
@@ -220,6 +224,15 @@ fn react(shared: &Arc<Shared>, message: ToProxy, fds: Vec<OwnedFd>) -> Option<To
                         reason: "the proxy is full".into(),
                     });
                 }
+                Manner::NacksOnce => {
+                    let offered = |m: &&ToProxy| matches!(m, ToProxy::Pod(pod) if pod.uid == uid);
+                    if shared.heard.lock().unwrap().iter().filter(offered).count() == 1 {
+                        return Some(ToAgent::Nack {
+                            uid,
+                            reason: "not now".into(),
+                        });
+                    }
+                }
                 Manner::Acks => {}
             }
             let served = Served {
@@ -258,10 +271,14 @@ fn relay(shared: &Arc<Shared>, served: &Served) {
             Arc::clone(shared),
             served.pod.uid.clone(),
         );
+        // Blocking, so that hundreds of pods cost nothing; the agent, which shares the socket, never accepts.
+        listener.set_nonblocking(false).unwrap();
+        socket2::SockRef::from(&listener)
+            .set_read_timeout(Some(ACCEPT_PERIOD))
+            .unwrap();
         thread::spawn(move || {
             while !gone.load(SeqCst) {
                 let Ok((client, peer)) = listener.accept() else {
-                    thread::sleep(Duration::from_millis(3));
                     continue;
                 };
                 *shared
@@ -291,7 +308,8 @@ fn canonical(ip: IpAddr) -> IpAddr {
 }
 
 fn dial(ns: &Netns, client: &TcpStream, role: &Role) -> io::Result<TcpStream> {
-    client.set_nonblocking(false)?;
+    // It inherits the listener's.
+    client.set_read_timeout(None)?;
     let destination: SocketAddr = original_destination(client)?;
     let socket = socket2::Socket::from(upstream_socket(ns, destination, role)?);
     socket.set_nonblocking(false)?;

@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use std::os::fd::AsFd;
 use weft_model::pod::Mode;
-use weft_wire::pod::ToProxy;
+use weft_netns::{recv_with_fds, send_with_fds, seqpacket_connect, set_nonblocking};
+use weft_wire::pod::{ToAgent, ToProxy, VERSION};
 
 use crate::proxy::{Manner, Proxy};
 use crate::world::{World, echo, eventually, greeting, ping, pod};
@@ -189,4 +191,36 @@ fn a_pod_without_del_is_noticed() {
     eventually("its record goes", || {
         std::fs::read_dir(world.path("run/pods")).unwrap().count() == 0
     });
+}
+
+#[test]
+fn a_proxy_of_another_version_is_refused_by_name() {
+    let world = World::start("1.0.0");
+    let socket = seqpacket_connect(&world.path("run/agent.sock")).unwrap();
+    set_nonblocking(&socket, false).unwrap();
+    let hello = ToAgent::Hello {
+        version: VERSION + 1,
+        pid: 1,
+    };
+    send_with_fds(socket.as_fd(), &serde_json::to_vec(&hello).unwrap(), &[]).unwrap();
+    assert_eq!(
+        recv_with_fds(socket.as_fd(), &mut [0; 64]).map_or(0, |(n, _)| n),
+        0,
+        "it hangs up"
+    );
+    eventually("the log says so", || {
+        world
+            .log()
+            .contains(&format!("speaks version {}", VERSION + 1))
+    });
+    for garbage in [&b"{"[..], b"{\"type\":\"ready\"}"] {
+        let socket = seqpacket_connect(&world.path("run/agent.sock")).unwrap();
+        set_nonblocking(&socket, false).unwrap();
+        send_with_fds(socket.as_fd(), garbage, &[]).unwrap();
+        assert_eq!(
+            recv_with_fds(socket.as_fd(), &mut [0; 64]).map_or(0, |(n, _)| n),
+            0
+        );
+    }
+    let _proxy = Proxy::start(&world.run_dir(), Manner::Acks);
 }

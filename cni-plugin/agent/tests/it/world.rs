@@ -77,12 +77,12 @@ impl Sandbox {
         assert!(!rules.contains("WEFT"), "{rules}");
         let routes = inside(&self.netns, command("ip", &["rule"]));
         assert!(!String::from_utf8_lossy(&routes.stdout).contains("0x5e8"));
-        let sockets = inside(&self.netns, command("ss", &["-Hltn"]));
-        let sockets = String::from_utf8_lossy(&sockets.stdout).into_owned();
-        assert!(
-            !sockets.contains(":15001") && !sockets.contains(":15006"),
-            "{sockets}"
-        );
+        // The proxy closes its copies when it has heard of it.
+        eventually("both listeners are closed", || {
+            let sockets = inside(&self.netns, command("ss", &["-Hltn"]));
+            let sockets = String::from_utf8_lossy(&sockets.stdout).into_owned();
+            !sockets.contains(":15001") && !sockets.contains(":15006")
+        });
     }
 }
 
@@ -248,6 +248,16 @@ impl World {
         let mut child = self.agent.take().expect("an agent runs");
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    /// SIGTERM; it must end well.
+    pub(crate) fn stop_agent(&mut self) {
+        let mut child = self.agent.take().expect("an agent runs");
+        let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        let begun = Instant::now();
+        assert!(child.wait().unwrap().success());
+        assert!(begun.elapsed() < Duration::from_secs(5));
     }
 
     pub(crate) fn wait_ready(&self) {
