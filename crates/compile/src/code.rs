@@ -125,11 +125,11 @@ codes! {
     InvalidRetry "WFT0117" Error "IST0106" "retries out of range"
         "attempts must lie between 0 and the limit; the nearest value is used.";
     InvalidRedirect "WFT0118" Error "IST0106" "redirect cannot be used"
-        "Status, port or derivePort is not valid; the default is used.";
+        "Where status, port or derivePort is not valid the default is used. Where uri, prefixRewrite, authority or scheme is not valid, what the rule matches is answered with 503.";
     InvalidDirectResponse "WFT0119" Error "IST0106" "direct response cannot be used"
         "The status must be between 200 and 599 and the body at most 1 MiB; what the rule matches is answered with 503.";
     InvalidRewrite "WFT0120" Error "IST0106" "rewrite cannot be used"
-        "The expression does not compile, or more than one kind of path rewrite is given. The path is left as it is.";
+        "An expression, path or host is not valid: what the rule matches is answered with 503, because nobody meant the path as it is. Of uri and uriRegexRewrite together uri is used. Beside redirect and directResponse a rewrite has no effect.";
     RetryNeverFits "WFT0121" Warning "" "perTryTimeout leaves no room for a retry"
         "When one try may take as long as the whole timeout, a retry after a slow try never happens.";
     OnlyGateways "WFT0122" Info "" "for gateways only"
@@ -140,6 +140,8 @@ codes! {
         "The object names no host and applies to nothing.";
     NotHttp "WFT0125" Warning "IST0118" "HTTP rules on a port that is not HTTP"
         "Every port of the service is declared as a protocol that is carried as bytes, so HTTP rules never apply. Correct appProtocol or the port's name.";
+    NeverMatches "WFT0126" Warning "" "match never holds"
+        "No request can satisfy the condition: paths are compared in their canonical form and begin with /, methods are in capitals, and callers can only dial ports that the service has.";
 
     RuleHostNotFound "WFT0201" Warning "IST0101" "DestinationRule's host not found"
         "No Service has this name, so the rule applies to nothing.";

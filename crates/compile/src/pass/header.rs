@@ -1,17 +1,22 @@
 //! Header changes, checked: names are lower case and valid, values too, and no change can break the framing.
 
+use http::{HeaderName, HeaderValue};
 use weft_k8s::istio::{HeaderChange, Headers};
 use weft_model::route::HeaderOps;
 
 use crate::code::Code;
 use crate::diagnostic::{Findings, Subject};
+use crate::pass::target;
 
 /// Headers of the connection or the framing: changing them would let one message be read as two (RFC 9112, 11.2).
-const OF_THE_CONNECTION: [&str; 9] = [
+const OF_THE_CONNECTION: [&str; 12] = [
     "connection",
     "content-length",
+    "expect",
     "http2-settings",
     "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
     "proxy-connection",
     "te",
     "trailer",
@@ -47,13 +52,9 @@ pub(crate) fn lower(
 
 /// The name in lower case, or what is wrong with it.
 pub(crate) fn name(text: &str) -> Result<String, String> {
-    let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if text.is_empty() || !text.bytes().all(valid) {
-        return Err(format!(
-            "\"{text}\" is no header name; use letters, digits and -"
-        ));
-    }
-    Ok(text.to_ascii_lowercase())
+    let parsed = HeaderName::from_bytes(text.as_bytes());
+    let wrong = |_| format!("\"{text}\" is no header name; use letters, digits and -");
+    parsed.map(|name| name.as_str().to_owned()).map_err(wrong)
 }
 
 struct Reader<'a> {
@@ -98,15 +99,9 @@ impl Reader<'_> {
     }
 
     fn pair(&mut self, verb: &str, text: &str, value: &str) -> Option<(String, String)> {
-        if value
-            .bytes()
-            .any(|byte| (byte < b' ' && byte != b'\t') || byte == 0x7f)
-        {
-            self.wrong(
-                verb,
-                text,
-                "the value has a line break or another control character".to_owned(),
-            );
+        if HeaderValue::from_str(value).is_err() {
+            let message = "a value has visible ASCII characters, spaces and tabs only; correct it";
+            self.wrong(verb, text, message.to_owned());
             return None;
         }
         if has_variable(value) {
@@ -116,6 +111,12 @@ impl Reader<'_> {
                 .add(Code::FieldNotHonoured, self.subject, &field, message);
         }
         match self.header(text) {
+            Ok(name) if name == "host" && self.is_request && target::authority(value).is_err() => {
+                let message =
+                    format!("\"{value}\" is no host; write a name, with :port if need be");
+                self.wrong(verb, text, message);
+                None
+            }
             Ok(name) => Some((name, value.to_owned())),
             Err(message) => {
                 self.wrong(verb, text, message);

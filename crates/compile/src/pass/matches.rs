@@ -9,43 +9,12 @@ use weft_model::matcher::{RequestMatch, StringMatch};
 
 use crate::code::Code;
 use crate::diagnostic::{Findings, Subject};
-use crate::pass::header;
-
-/// Longest regular expression that is taken, in bytes.
-pub(crate) const MAX_REGEX_BYTES: usize = 1024;
-/// Largest compiled regular expression, in bytes; the proxy compiles each once.
-pub(crate) const MAX_REGEX_PROGRAM: usize = 1024 * 1024;
+use crate::pass::{expression, header, target};
 
 /// Words that Istio takes no header conditions for, because they have fields of their own.
 const NOT_HEADERS: [&str; 4] = ["uri", "scheme", "method", "authority"];
-
-/// Checks an expression as the proxy will use it, anchored at both ends.
-pub(crate) fn expression(pattern: &str) -> Result<(), String> {
-    if pattern.len() > MAX_REGEX_BYTES {
-        return Err(format!(
-            "the expression has {} bytes, more than {MAX_REGEX_BYTES}; shorten it",
-            pattern.len()
-        ));
-    }
-    let built = regex::RegexBuilder::new(&format!("^(?:{pattern})$"))
-        .size_limit(MAX_REGEX_PROGRAM)
-        .build();
-    built.map(drop).map_err(|error| {
-        let text = error.to_string();
-        let reason = text
-            .lines()
-            .rev()
-            .find(|line| !line.trim().is_empty())
-            .unwrap_or_default();
-        let reason = reason.trim().trim_start_matches("error: ");
-        let hint = if pattern.starts_with('*') {
-            "; for any text write .*"
-        } else {
-            ""
-        };
-        format!("\"{pattern}\" is no regular expression (RE2): {reason}{hint}")
-    })
-}
+/// Names that stand for parts of the request's head, as in HTTP/2.
+const PSEUDO: [&str; 4] = [":authority", ":method", ":path", ":scheme"];
 
 /// Whether gateways, when given, include the traffic inside the mesh.
 pub(crate) fn includes_mesh(gateways: &[String]) -> bool {
@@ -92,6 +61,7 @@ pub(crate) fn lower(
         source_namespace: Some(given.source_namespace.clone())
             .filter(|namespace| !namespace.is_empty()),
     };
+    reader.never(&lowered);
     reader.usable.then_some(lowered)
 }
 
@@ -124,7 +94,7 @@ impl Reader<'_> {
             (None, None, None) => Some(StringMatch::Present),
             (Some(exact), None, None) => Some(StringMatch::Exact(exact.clone())),
             (None, Some(prefix), None) => Some(StringMatch::Prefix(prefix.clone())),
-            (None, None, Some(regex)) => match expression(regex) {
+            (None, None, Some(regex)) => match expression::whole(regex) {
                 Ok(()) => Some(StringMatch::Regex(regex.clone())),
                 Err(message) => self.unusable(&format!("{part}.regex"), &message),
             },
@@ -140,16 +110,17 @@ impl Reader<'_> {
         let mut lowered = BTreeMap::new();
         for (text, comparison) in given {
             let field = format!("{part}[\"{text}\"]");
-            let pseudo = text.strip_prefix(':').unwrap_or(text);
-            if NOT_HEADERS.contains(&pseudo) || pseudo == "path" && text.starts_with(':') {
-                let own = if pseudo == "path" { "uri" } else { pseudo };
-                self.unusable::<()>(
-                    &field,
-                    &format!("{text} is no header; use the field {own} of the match"),
-                );
+            if NOT_HEADERS.contains(&text.as_str()) {
+                let message = format!("{text} is no header; use the field {text} of the match");
+                self.unusable::<()>(&field, &message);
                 continue;
             }
-            match header::name(text) {
+            let name = if PSEUDO.contains(&text.as_str()) {
+                Ok(text.clone())
+            } else {
+                header::name(text)
+            };
+            match name {
                 Ok(name) => {
                     if let Some(comparison) = self.comparison(comparison, &field) {
                         lowered.insert(name, comparison);
@@ -180,6 +151,39 @@ impl Reader<'_> {
         match u16::try_from(given?).ok().filter(|port| *port > 0) {
             None => self.unusable("port", "port numbers go from 1 to 65535"),
             port => port,
+        }
+    }
+
+    /// Findings about conditions that are valid and yet hold for no request.
+    fn never(&mut self, lowered: &RequestMatch) {
+        let why = match &lowered.path {
+            Some(StringMatch::Exact(text)) => target::never(text, true),
+            Some(StringMatch::Prefix(text)) => target::never(text, false),
+            _ => None,
+        };
+        let small = |text: &String| text.bytes().any(|byte| byte.is_ascii_lowercase());
+        let method = match &lowered.method {
+            Some(StringMatch::Exact(text)) if small(text) => Some(format!(
+                "methods are in capitals; write {}",
+                text.to_ascii_uppercase()
+            )),
+            _ => None,
+        };
+        let scheme = match &lowered.scheme {
+            Some(StringMatch::Exact(text)) if text != "http" && text != "https" => {
+                Some("a scheme is http or https".to_owned())
+            }
+            _ => None,
+        };
+        for (part, why) in [("uri", why), ("method", method), ("scheme", scheme)] {
+            if let Some(why) = why {
+                self.findings.add(
+                    Code::NeverMatches,
+                    self.subject,
+                    &format!("{}.{part}", self.field),
+                    why,
+                );
+            }
         }
     }
 

@@ -311,6 +311,19 @@ fn lint_ports(
     lowered: &[Lowered],
     findings: &mut Findings,
 ) {
+    let own = tcp_ports(service);
+    let alone = claim.located.value.spec.hosts.len() == 1;
+    for (lowered, condition) in lowered
+        .iter()
+        .flat_map(|l| l.rule.matches.iter().map(move |m| (l, m)))
+    {
+        // With several hosts the port may be another host's.
+        if let Some(port) = condition.port.filter(|port| alone && !own.contains(port)) {
+            let message = format!("Service {} has no TCP port {port}", service.name);
+            let field = format!("spec.http[{}].match", lowered.index);
+            findings.add(Code::NeverMatches, claim.subject(), &field, message);
+        }
+    }
     for Lowered { index, rule } in lowered {
         let Action::Forward(backends) = &rule.action else {
             continue;
@@ -321,7 +334,7 @@ fn lint_ports(
             .map(|condition| condition.port)
             .collect();
         let named = all.filter(|ports| !ports.is_empty());
-        let dialled = named.unwrap_or_else(|| tcp_ports(service).into_iter().collect());
+        let dialled = named.unwrap_or_else(|| own.iter().copied().collect());
         for (number, backend) in backends.iter().enumerate() {
             let Ok(target) = &backend.target else {
                 continue;
