@@ -20,6 +20,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// What is wrong with manifests, before anything runs.
+    Analyze(cmd::analyze::Args),
     /// A whole mesh on this machine: two nodes, a small shop, live numbers. Needs root, not Kubernetes.
     Demo(cmd::demo::Args),
     /// Completions for a shell, to be sourced.
@@ -30,6 +32,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Analyze(args) => cmd::analyze::run(&args),
         Command::Demo(args) => cmd::demo::run(&args),
         Command::Completion(args) => cmd::completion::run(&args, &mut Cli::command()),
         Command::Version(args) => cmd::version::run(&args),

@@ -52,6 +52,9 @@ pub(crate) struct Args {
     /// this one.
     #[arg(long, value_name = "DIR")]
     bin_dir: Option<PathBuf>,
+    /// Keeps the output of daemons and pods in this directory; without it, it goes with the demo.
+    #[arg(long, value_name = "DIR")]
+    logs: Option<PathBuf>,
     /// Pods have IPv4 addresses only.
     #[arg(long)]
     no_ipv6: bool,
@@ -182,6 +185,9 @@ fn configuration(args: &Args, room: &Room) -> anyhow::Result<LabConfig> {
         std::fs::create_dir_all(&directory)?;
         std::fs::write(directory.join("visitors.yaml"), visitors)?;
         config.more_manifests.push(directory);
+    }
+    if let Some(logs) = &args.logs {
+        config.logs = std::path::absolute(logs)?;
     }
     config.nodes = args.nodes;
     config.ipv6 = !args.no_ipv6;

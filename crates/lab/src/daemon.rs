@@ -179,7 +179,7 @@ impl Daemon {
         }
     }
 
-    /// SIGTERM, and SIGKILL if that is ignored. True when it ended by itself with code 0.
+    /// SIGTERM, and SIGKILL if that is ignored. True when it ended in time with code 0.
     ///
     /// # Errors
     /// The process cannot be waited for.

@@ -142,11 +142,15 @@ fn exit_code(child: &mut Child) -> anyhow::Result<u8> {
     Ok(code.and_then(|c| u8::try_from(c).ok()).unwrap_or(1))
 }
 
+/// Signals that ask for the end.
+fn ending() -> SigSet {
+    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
+        .into_iter()
+        .collect()
+}
+
 fn forward_signals(inner: &Arc<AtomicI32>) -> anyhow::Result<()> {
-    let mut set = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        set.add(signal);
-    }
+    let set = ending();
     set.thread_block().context("cannot block signals")?;
     let inner = Arc::clone(inner);
     std::thread::spawn(move || {
@@ -167,6 +171,10 @@ fn forward_signals(inner: &Arc<AtomicI32>) -> anyhow::Result<()> {
 
 /// Inside: leave the host's namespaces, see only own processes, own `/run`; end when the outer process ends.
 fn furnish(room: Room) -> anyhow::Result<Room> {
+    // Blocked outside, and a mask is inherited: by all daemons, too, if it stayed.
+    ending()
+        .thread_unblock()
+        .context("cannot unblock signals")?;
     set_pdeathsig(Signal::SIGKILL).context("cannot ask to die with the parent")?;
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
         .context("cannot make a mount and a network namespace")?;

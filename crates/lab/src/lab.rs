@@ -291,10 +291,18 @@ impl Lab {
     pub async fn synced(&self, deadline: Duration) -> anyhow::Result<()> {
         let started = tokio::time::Instant::now();
         loop {
-            let read = self.operator("/debug/manifests").await.unwrap_or(Value::Null);
-            let Some(unread) = self.unread(&read) else { break };
+            let read = self
+                .operator("/debug/manifests")
+                .await
+                .unwrap_or(Value::Null);
+            let Some(unread) = self.unread(&read) else {
+                break;
+            };
             if started.elapsed() > deadline {
-                bail!("the operator has not read {} within {deadline:?}", unread.display());
+                bail!(
+                    "the operator has not read {} within {deadline:?}",
+                    unread.display()
+                );
             }
             tokio::time::sleep(SYNC_PERIOD).await;
         }
@@ -314,10 +322,18 @@ impl Lab {
     fn unread(&self, read: &Value) -> Option<PathBuf> {
         let mut directories = self.config.directories();
         directories.push(self.config.state());
-        let files = directories.iter().filter_map(|directory| std::fs::read_dir(directory).ok()).flatten().flatten();
+        let files = directories
+            .iter()
+            .filter_map(|directory| std::fs::read_dir(directory).ok())
+            .flatten()
+            .flatten();
         files.map(|file| file.path()).find(|path| {
-            let manifest = path.extension().is_some_and(|kind| kind == "yaml" || kind == "json");
-            let Ok(metadata) = std::fs::metadata(path) else { return false };
+            let manifest = path
+                .extension()
+                .is_some_and(|kind| kind == "yaml" || kind == "json");
+            let Ok(metadata) = std::fs::metadata(path) else {
+                return false;
+            };
             let changed = serde_json::json!([metadata.ctime(), metadata.ctime_nsec()]);
             manifest && read.get(path.to_string_lossy().as_ref()) != Some(&changed)
         })
