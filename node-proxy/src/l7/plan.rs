@@ -42,7 +42,7 @@ impl Request {
     pub(crate) fn new(conn: &Conn, head: RequestHead) -> Self {
         let RequestHead {
             method,
-            target,
+            mut target,
             version,
             mut headers,
             framing,
@@ -59,6 +59,10 @@ impl Request {
         }
         if te_trailers {
             headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
+        if target.authority().is_empty() {
+            // HTTP/1.0 without a Host: the address that was dialled is the only name there is.
+            let _ = target.set_authority(&conn.destination.to_string());
         }
         let started = Instant::now();
         Self {

@@ -118,9 +118,11 @@ async fn next_head(conn: &Conn, client: &mut Client) -> Result<Option<RequestHea
     } = client;
     let pool = &conn.worker.buffers;
     let mut scanner = HeadScanner::default();
+    let mut first = true;
     loop {
+        // The first bytes are always looked at, so that what can never be a request is refused at once.
         if !reader.is_empty()
-            && scanner.ready(reader.available(), limits.head)
+            && (scanner.ready(reader.available(), limits.head) | std::mem::take(&mut first))
             && let Some((head, length)) = weft_h1::parse_request(reader.available(), limits).map_err(Refusal::Rejected)?
         {
             reader.consume(length);

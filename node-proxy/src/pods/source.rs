@@ -126,6 +126,8 @@ fn converse(
     events: &mpsc::UnboundedSender<FromAgent>,
     pause: &mut Duration,
 ) -> io::Result<()> {
+    // A thread of its own waits here; sending waits too, for an agent that is busy with other pods.
+    weft_netns::set_nonblocking(&socket, false)?;
     link.set(Some(socket.try_clone()?));
     if events.send(FromAgent::Connected).is_err() {
         return Ok(());
