@@ -29,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::packets::Listener;
 use crate::pods::kernel::{Kernel, blocking};
 use crate::pods::record::Records;
-use crate::pods::{Pods, reconcile};
+use crate::pods::{Pods, patrol, reconcile};
 use crate::{cni, debug};
 
 /// A restarted agent waits so long for the proxies to bring its sockets back before it touches pods on its own.
@@ -100,6 +100,11 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         Rc::clone(&pods),
         Rc::clone(&metrics),
         Arc::clone(&page),
+        shutdown.clone(),
+    ));
+    spawn_local(patrol::run(
+        Rc::clone(&pods),
+        Rc::clone(&metrics),
         shutdown.clone(),
     ));
     let places = Places {

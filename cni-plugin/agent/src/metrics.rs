@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 use weft_wire::cni::Answer;
 
@@ -29,6 +29,7 @@ pub(crate) struct Metrics {
     seconds: HistogramVec,
     conflist: IntGaugeVec,
     conflist_writes: IntGauge,
+    repairs: IntCounter,
 }
 
 impl Metrics {
@@ -75,6 +76,11 @@ impl Metrics {
             "Time from the plugin's request to the answer.",
         );
         let seconds = HistogramVec::new(seconds.buckets(BUCKETS.to_vec()), &["verb"])?;
+        let repairs = IntCounter::new(
+            "weft_agent_repairs_total",
+            "Pods whose packet rules were changed inside them and made again.",
+        )?;
+        registry.register(Box::new(repairs.clone()))?;
         registry.register(Box::new(proxies.clone()))?;
         registry.register(Box::new(conflist_writes.clone()))?;
         registry.register(Box::new(requests.clone()))?;
@@ -87,6 +93,7 @@ impl Metrics {
             seconds,
             conflist,
             conflist_writes,
+            repairs,
         })
     }
 
@@ -102,6 +109,11 @@ impl Metrics {
         self.seconds
             .with_label_values(&[verb])
             .observe(took.as_secs_f64());
+    }
+
+    /// The rules of a pod were made again.
+    pub(crate) fn repaired(&self) {
+        self.repairs.inc();
     }
 
     /// How the conflist is.

@@ -5,6 +5,7 @@
 
 pub(crate) mod kernel;
 pub(crate) mod offer;
+pub(crate) mod patrol;
 pub(crate) mod plan;
 pub(crate) mod reconcile;
 pub(crate) mod record;

@@ -117,6 +117,13 @@ fn a_flush_by_the_application_shows_in_check_and_add_repairs_it() {
         "stateDir": world.path("state"), "prevResult": web.result});
     assert!(world.call("ADD", &web, &plugin).status.success());
     world.chain("CHECK", &mut web).unwrap();
+
+    // And without anybody asking, a little later.
+    inside(&web.netns, command("iptables", &["-t", "nat", "-F"]));
+    crate::world::within(std::time::Duration::from_secs(25), "it is repaired", || {
+        web.rules().matches("-j WEFT_IN").count() == 2
+    });
+    assert!(world.metric("weft_agent_repairs_total") >= 1.0);
 }
 
 #[test]

@@ -43,6 +43,8 @@ pub(crate) struct Sandbox {
     pub(crate) netns: Netns,
     /// Result of the whole chain.
     pub(crate) result: Option<Value>,
+    /// How long the last plugin of the chain took.
+    pub(crate) last_call: Duration,
 }
 
 impl Sandbox {
@@ -121,10 +123,15 @@ fn ip(args: &str) {
 }
 
 /// Waits for a condition, at most 10 s.
-pub(crate) fn eventually(what: &str, mut is: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(10);
+pub(crate) fn eventually(what: &str, is: impl FnMut() -> bool) {
+    within(Duration::from_secs(10), what, is);
+}
+
+/// Waits for a condition.
+pub(crate) fn within(time: Duration, what: &str, mut is: impl FnMut() -> bool) {
+    let until = Instant::now() + time;
     while !is() {
-        assert!(Instant::now() < until, "not within 10 s: {what}");
+        assert!(Instant::now() < until, "not within {time:?}: {what}");
         thread::sleep(Duration::from_millis(10));
     }
 }
@@ -153,6 +160,7 @@ impl World {
             0,
             "these tests make network namespaces: run them as root"
         );
+        let plugin = plugin();
         let number = NUMBER.fetch_add(1, Ordering::SeqCst);
         let tag = format!("agent{}-{number}", std::process::id());
         let dir = tempfile::Builder::new()
@@ -169,7 +177,7 @@ impl World {
             .unwrap()
             .local_addr()
             .unwrap();
-        let (operator, plugin) = (Operator::start(), plugin());
+        let operator = Operator::start();
         Self {
             tag,
             number,
@@ -304,6 +312,7 @@ impl World {
             netns: Netns::open(&path).unwrap(),
             path,
             result: None,
+            last_call: Duration::ZERO,
         }
     }
 
@@ -330,7 +339,9 @@ impl World {
             if let Some(result) = sandbox.result.clone() {
                 plugin["prevResult"] = result;
             }
+            let begun = Instant::now();
             let output = self.call(verb, sandbox, &plugin);
+            sandbox.last_call = begun.elapsed();
             if !output.status.success() {
                 return Err(serde_json::from_slice(&output.stdout).unwrap());
             }
