@@ -118,7 +118,11 @@ impl Peers {
 
     /// A pod is being released: the proxies to tell. One that never took it has no connections of it.
     pub(crate) fn releasing(&mut self, uid: &str, now: Instant) -> Vec<PeerId> {
-        let holders = self.turn(uid, |_| Serving::Releasing);
+        let holders = self.turn(
+            uid,
+            |s| !matches!(s, Serving::Nacked(_)),
+            &Serving::Releasing,
+        );
         if holders.is_empty() {
             self.lost.insert(uid.to_owned(), now);
         }
@@ -134,7 +138,11 @@ impl Peers {
     /// A release is called off: the proxies to tell.
     pub(crate) fn kept(&mut self, uid: &str) -> Vec<PeerId> {
         self.lost.remove(uid);
-        self.turn(uid, |_| Serving::Acked)
+        self.turn(
+            uid,
+            |s| matches!(s, Serving::Releasing | Serving::Idle),
+            &Serving::Acked,
+        )
     }
 
     /// A proxy acknowledged a pod.
@@ -213,7 +221,7 @@ impl Peers {
                 .peers
                 .values()
                 .filter_map(|peer| peer.pods.get(uid))
-                .all(|s| *s == Serving::Idle)
+                .all(|s| matches!(s, Serving::Idle | Serving::Nacked(_)))
     }
 
     /// Whether a proxy holds a pod by its own account.
@@ -240,13 +248,14 @@ impl Peers {
         }
     }
 
-    fn turn(&mut self, uid: &str, to: impl Fn(&Serving) -> Serving) -> Vec<PeerId> {
-        let holders = self.peers.iter_mut().filter_map(|(id, peer)| {
-            let serving = peer.pods.get_mut(uid)?;
-            *serving = to(serving);
+    /// Changes how those proxies serve a pod that serve it so; returns them.
+    fn turn(&mut self, uid: &str, from: impl Fn(&Serving) -> bool, to: &Serving) -> Vec<PeerId> {
+        let turned = self.peers.iter_mut().filter_map(|(id, peer)| {
+            let serving = peer.pods.get_mut(uid).filter(|serving| from(serving))?;
+            serving.clone_from(to);
             Some(*id)
         });
-        holders.collect()
+        turned.collect()
     }
 
     fn serving_of(&mut self, id: PeerId, uid: &str) -> Option<&mut Serving> {
@@ -331,6 +340,19 @@ mod tests {
         assert!(peers.is_idle("u", now));
         assert_eq!(peers.kept("u"), [NEW, OLD], "called off");
         assert!(!peers.is_idle("u", now));
+    }
+
+    #[test]
+    fn a_proxy_that_refused_the_pod_holds_no_release_up() {
+        let mut peers = two();
+        let now = Instant::now();
+        peers.offered("u");
+        peers.acked(NEW, "u");
+        peers.nacked(OLD, "u", "full".into());
+        assert_eq!(peers.releasing("u", now), [NEW]);
+        peers.idle(NEW, "u");
+        assert!(peers.is_idle("u", now));
+        assert_eq!(peers.offered_again("u"), [OLD]);
     }
 
     #[test]

@@ -14,7 +14,6 @@ use weft_netns::{Netns, find_by_ip};
 use super::kernel::blocking;
 use super::plan::{self, Stage, Step, Wait};
 use super::{Home, PodCell, Pods, scan};
-use crate::trouble::{Kind, Trouble};
 
 /// How often everything is looked at while some pod is not at rest.
 const BUSY_PERIOD: Duration = Duration::from_secs(1);
@@ -172,17 +171,6 @@ impl Pods {
                 || matches!(cell.shown.get(), Some(Stage::Releasing { .. }))
         };
         self.has_strangers() || self.all().iter().any(waits)
-    }
-}
-
-impl PodCell {
-    fn is_due(&self) -> bool {
-        self.retry.get().0.is_none_or(|at| at <= Instant::now())
-    }
-
-    fn not_found(&self, why: String) {
-        *self.trouble.borrow_mut() = Some(Trouble::new(Kind::NoNamespace, why));
-        self.retry_later();
     }
 }
 

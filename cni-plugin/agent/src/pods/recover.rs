@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use weft_netns::{Netns, NetnsId};
 
+use super::cell::{Held, HeldStage};
 use super::kernel::blocking;
 use super::offer::Offer;
 use super::record::Record;
-use super::{Held, HeldStage, Home, Pods, scan};
+use super::{Home, Pods, scan};
 use crate::trouble::{Kind, Trouble};
 
 impl Pods {
