@@ -56,7 +56,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .get("/debug/diagnostics", move |_| {
             Answer::json(diagnostics.current().diagnostics_json())
         })
-        .get("/debug/manifests", move |_| Answer::json(files.current().manifests_json()))
+        .get("/debug/manifests", move |_| {
+            Answer::json(files.current().manifests_json())
+        })
         .get("/debug/nodes", move |_| Answer::json(shown.to_json()));
     tasks.spawn(serve(http, Arc::new(router), shutdown.clone()));
 

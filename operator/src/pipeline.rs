@@ -145,7 +145,9 @@ impl Pipeline {
         } else {
             self.generations.next()
         };
-        let next = previous.next(generation, compiled, diagnostics).made_of(Arc::clone(manifests));
+        let next = previous
+            .next(generation, compiled, diagnostics)
+            .made_of(Arc::clone(manifests));
         if generation != previous.generation {
             tracing::info!(
                 generation,

@@ -37,7 +37,10 @@ impl PortRange {
     /// A range of one port.
     #[must_use]
     pub const fn one(port: u16) -> Self {
-        Self { first: port, last: port }
+        Self {
+            first: port,
+            last: port,
+        }
     }
 
     /// Whether `port` lies in the range.

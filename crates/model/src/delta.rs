@@ -49,10 +49,15 @@ pub fn diff(old: &Tables, new: &Tables) -> Delta {
     if !addresses.is_empty() {
         delta.push(Change::ServiceAddresses(addresses));
     }
-    delta.extend(shared(&old.endpoints, &new.endpoints).map(|(id, value)| Change::Endpoints(id, value)));
-    delta.extend(shared(&old.workloads, &new.workloads).map(|(id, value)| Change::Workload(id, value)));
+    delta.extend(
+        shared(&old.endpoints, &new.endpoints).map(|(id, value)| Change::Endpoints(id, value)),
+    );
+    delta.extend(
+        shared(&old.workloads, &new.workloads).map(|(id, value)| Change::Workload(id, value)),
+    );
     delta.extend(shared(&old.pods, &new.pods).map(|(uid, value)| Change::Pod(uid, value)));
-    delta.extend(shared(&old.services, &new.services).map(|(id, value)| Change::Service(id, value)));
+    delta
+        .extend(shared(&old.services, &new.services).map(|(id, value)| Change::Service(id, value)));
     delta.extend(shared(&old.policies, &new.policies).map(|(id, value)| Change::Policy(id, value)));
     delta
 }
@@ -93,7 +98,10 @@ fn differences<K: Ord + Clone, V: Clone>(
     new: &BTreeMap<K, V>,
     same: impl Fn(&V, &V) -> bool,
 ) -> Vec<(K, Option<V>)> {
-    let gone = old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key.clone(), None));
+    let gone = old
+        .keys()
+        .filter(|key| !new.contains_key(*key))
+        .map(|key| (key.clone(), None));
     let changed = new
         .iter()
         .filter(|(key, value)| !old.get(*key).is_some_and(|before| same(before, value)))

@@ -30,7 +30,10 @@ pub struct ObjectName {
 impl ObjectName {
     /// Joins the two parts.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 }
 
@@ -43,7 +46,9 @@ impl fmt::Display for ObjectName {
 /// Gives each name a distinct 32-bit id, the same for the same set of names in any order.
 ///
 /// A name whose hash is taken by a smaller name is hashed again with a counter, so only colliding names move.
-pub fn assign<K: Ord + Clone + fmt::Display>(names: impl IntoIterator<Item = K>) -> BTreeMap<K, u32> {
+pub fn assign<K: Ord + Clone + fmt::Display>(
+    names: impl IntoIterator<Item = K>,
+) -> BTreeMap<K, u32> {
     let sorted: std::collections::BTreeSet<K> = names.into_iter().collect();
     let mut taken = std::collections::BTreeSet::new();
     sorted

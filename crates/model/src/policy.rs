@@ -46,7 +46,10 @@ impl ClientPolicy {
     /// Traffic policy of a subset, or of the service.
     #[must_use]
     pub fn traffic(&self, subset: Option<&str>) -> TrafficPolicy {
-        subset.and_then(|name| self.subsets.get(name)).copied().unwrap_or(self.traffic)
+        subset
+            .and_then(|name| self.subsets.get(name))
+            .copied()
+            .unwrap_or(self.traffic)
     }
 }
 
@@ -61,7 +64,10 @@ pub struct TrafficPolicy {
 
 impl Default for TrafficPolicy {
     fn default() -> Self {
-        Self { balance: Balance::default(), connect_timeout: DEFAULT_CONNECT_TIMEOUT }
+        Self {
+            balance: Balance::default(),
+            connect_timeout: DEFAULT_CONNECT_TIMEOUT,
+        }
     }
 }
 
@@ -81,5 +87,9 @@ pub enum Balance {
 /// Canonical text of a label selector: `key=value` pairs sorted by key, joined by `,`; the identity of a subset.
 #[must_use]
 pub fn selector(labels: &BTreeMap<String, String>) -> String {
-    labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+    labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect::<Vec<_>>()
+        .join(",")
 }

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 /// What a port speaks. Declared by `appProtocol`, else the port's name prefix, else well-known server-first ports.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Protocol {
     /// Nothing declared: wait for the first bytes (contracts.md §6).

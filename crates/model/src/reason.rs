@@ -100,6 +100,10 @@ impl Reason {
             Self::Idle => ("SI", 0, "idle_timeout"),
             Self::Draining => ("DO", 503, "draining"),
         };
-        Row { flag, status, details }
+        Row {
+            flag,
+            status,
+            details,
+        }
     }
 }

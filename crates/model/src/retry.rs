@@ -42,7 +42,9 @@ impl RetryOn {
     /// Whether a response with this status is tried again.
     #[must_use]
     pub fn status(&self, status: u16) -> bool {
-        self.statuses.iter().any(|&(low, high)| low <= status && status <= high)
+        self.statuses
+            .iter()
+            .any(|&(low, high)| low <= status && status <= high)
     }
 }
 
@@ -54,22 +56,46 @@ struct Word {
     reasons: &'static [Reason],
 }
 
-const fn word(name: &'static str, statuses: &'static [(u16, u16)], grpc: &'static [u16], reasons: &'static [Reason]) -> Word {
-    Word { name, statuses, grpc, reasons }
+const fn word(
+    name: &'static str,
+    statuses: &'static [(u16, u16)],
+    grpc: &'static [u16],
+    reasons: &'static [Reason],
+) -> Word {
+    Word {
+        name,
+        statuses,
+        grpc,
+        reasons,
+    }
 }
 
 /// A response that never came, whatever the cause.
-const NO_RESPONSE: &[Reason] =
-    &[Reason::UpstreamConnect, Reason::UpstreamReset, Reason::UpstreamProtocol, Reason::AttemptTimeout];
+const NO_RESPONSE: &[Reason] = &[
+    Reason::UpstreamConnect,
+    Reason::UpstreamReset,
+    Reason::UpstreamProtocol,
+    Reason::AttemptTimeout,
+];
 
 /// Envoy's vocabulary (x-envoy-retry-on and x-envoy-retry-grpc-on); a new word made of known facts is one row.
 const WORDS: &[Word] = &[
     word("5xx", &[(500, 599)], &[], NO_RESPONSE),
     word("gateway-error", &[(502, 504)], &[], NO_RESPONSE),
     word("reset", &[], &[], NO_RESPONSE),
-    word("reset-before-request", &[], &[], &[Reason::UpstreamConnect, Reason::StaleConnection]),
+    word(
+        "reset-before-request",
+        &[],
+        &[],
+        &[Reason::UpstreamConnect, Reason::StaleConnection],
+    ),
     word("connect-failure", &[], &[], &[Reason::UpstreamConnect]),
-    word("refused-stream", &[], &[], &[Reason::StreamRefused, Reason::StaleConnection]),
+    word(
+        "refused-stream",
+        &[],
+        &[],
+        &[Reason::StreamRefused, Reason::StaleConnection],
+    ),
     word("retriable-4xx", &[(409, 409)], &[], &[]),
     word("cancelled", &[], &[1], &[]),
     word("deadline-exceeded", &[], &[4], &[]),
@@ -82,19 +108,28 @@ const WORDS: &[Word] = &[
 const EMPTY_WORDS: &[&str] = &["retriable-status-codes"];
 
 /// Istio's default when a VirtualService does not say otherwise.
-pub const DEFAULT_RETRY_ON: &str = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes";
+pub const DEFAULT_RETRY_ON: &str =
+    "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes";
 
 /// Lowers a `retryOn` text; returns the set and the words that are not known.
 #[must_use]
 pub fn lower(text: &str) -> (RetryOn, Vec<String>) {
     let mut on = RetryOn::default();
     let mut unknown = Vec::new();
-    for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+    for item in text
+        .split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+    {
         if let Some(row) = WORDS.iter().find(|row| row.name == item) {
             on.statuses.extend_from_slice(row.statuses);
             on.grpc.extend_from_slice(row.grpc);
             on.reasons.extend_from_slice(row.reasons);
-        } else if let Some(code) = item.parse::<u16>().ok().filter(|code| (100..600).contains(code)) {
+        } else if let Some(code) = item
+            .parse::<u16>()
+            .ok()
+            .filter(|code| (100..600).contains(code))
+        {
             on.statuses.push((code, code));
         } else if !EMPTY_WORDS.contains(&item) {
             unknown.push(item.to_owned());
@@ -118,7 +153,10 @@ mod tests {
         let (on, unknown) = lower("connect-failure,5xx");
         assert!(unknown.is_empty());
         assert!(on.status(500) && on.status(599) && !on.status(404));
-        assert!(on.reasons.contains(&Reason::UpstreamConnect) && on.reasons.contains(&Reason::AttemptTimeout));
+        assert!(
+            on.reasons.contains(&Reason::UpstreamConnect)
+                && on.reasons.contains(&Reason::AttemptTimeout)
+        );
     }
 
     #[test]

@@ -66,12 +66,23 @@ impl Tables {
         let mut workloads = interest.workloads.clone();
         for id in &services {
             if let Some(endpoints) = self.endpoints.get(id) {
-                workloads.extend(endpoints.ports.values().flatten().filter_map(|endpoint| endpoint.workload));
+                workloads.extend(
+                    endpoints
+                        .ports
+                        .values()
+                        .flatten()
+                        .filter_map(|endpoint| endpoint.workload),
+                );
             }
         }
         Self {
             index: self.index.clone(),
-            pods: self.pods.iter().filter(|(_, pod)| pod.workload.node == node).map(pair).collect(),
+            pods: self
+                .pods
+                .iter()
+                .filter(|(_, pod)| pod.workload.node == node)
+                .map(pair)
+                .collect(),
             services: pick(&self.services, &services),
             endpoints: pick(&self.endpoints, &services),
             policies: pick(&self.policies, &services),
@@ -100,5 +111,8 @@ fn pair<K: Clone, V: Clone>((key, value): (&K, &V)) -> (K, V) {
 }
 
 fn pick<K: Ord + Copy, V>(all: &BTreeMap<K, Arc<V>>, wanted: &BTreeSet<K>) -> BTreeMap<K, Arc<V>> {
-    wanted.iter().filter_map(|key| all.get(key).map(|value| (*key, Arc::clone(value)))).collect()
+    wanted
+        .iter()
+        .filter_map(|key| all.get(key).map(|value| (*key, Arc::clone(value))))
+        .collect()
 }

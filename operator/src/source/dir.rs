@@ -86,13 +86,17 @@ impl Save {
         let rescan = Instant::now() + RESCAN;
         let mut begun: Option<Instant> = None;
         loop {
+            let now = Instant::now();
             let due = match begun {
                 None => rescan,
-                Some(begun) if self.open.is_empty() => {
-                    (Instant::now() + QUIET).min(begun + LONGEST_SAVE)
-                }
+                Some(begun) if self.open.is_empty() => (now + QUIET).min(begun + LONGEST_SAVE),
                 Some(begun) => begun + LONGEST_WRITE,
             };
+            // Asked here too: events that never stop must not keep the timer from being looked at.
+            if due <= now {
+                self.open.clear();
+                return;
+            }
             tokio::select! {
                 biased;
                 Some(event) = incoming.recv() => {

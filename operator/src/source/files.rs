@@ -114,7 +114,9 @@ impl Files {
         let mut manifests = Manifests::default();
         for (path, entry) in &self.entries {
             if let Some(stamp) = entry.stamp {
-                manifests.files.insert(path.to_string_lossy().into_owned(), stamp.changed);
+                manifests
+                    .files
+                    .insert(path.to_string_lossy().into_owned(), stamp.changed);
             }
             for object in &entry.objects {
                 *manifests.objects.entry(object.value.kind()).or_default() += 1;

@@ -17,7 +17,11 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Runs `body` with a mesh whose pods run and whose nodes hold the newest tables. `test` is the test's own path, as
 /// libtest prints it; `manifests` are files of a user's directory.
-pub fn mesh<F: Future<Output = ()>>(test: &str, manifests: &[(&str, &str)], body: impl FnOnce(Mesh) -> F) {
+pub fn mesh<F: Future<Output = ()>>(
+    test: &str,
+    manifests: &[(&str, &str)],
+    body: impl FnOnce(Mesh) -> F,
+) {
     mesh_with(test, manifests, |_| {}, body);
 }
 
@@ -41,7 +45,10 @@ pub fn mesh_with<F: Future<Output = ()>>(
     config.report = std::sync::Arc::new(|event| eprintln!("{event:?}"));
     settings(&mut config);
     let _logs = LogsOfAFailure(config.logs.clone());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let lab = Lab::up(config).await.unwrap();
         lab.settled(DEADLINE).await.unwrap();
@@ -73,7 +80,9 @@ impl Drop for LogsOfAFailure {
 const LAST_WORDS: usize = 40;
 
 fn binaries() -> PathBuf {
-    std::env::var_os("WEFT_BIN_DIR").map(PathBuf::from).expect("WEFT_BIN_DIR: `cargo xtask test` sets it")
+    std::env::var_os("WEFT_BIN_DIR")
+        .map(PathBuf::from)
+        .expect("WEFT_BIN_DIR: `cargo xtask test` sets it")
 }
 
 /// A running mesh.
@@ -90,9 +99,16 @@ impl Mesh {
     }
 
     /// GET from a pod of a deployment.
-    pub async fn get(&self, (namespace, from): (&str, &str), url: &str, headers: &[(&str, &str)]) -> Response {
+    pub async fn get(
+        &self,
+        (namespace, from): (&str, &str),
+        url: &str,
+        headers: &[(&str, &str)],
+    ) -> Response {
         let view = self.view();
-        let pod = view.pod(namespace, from).unwrap_or_else(|| panic!("no pod of {namespace}/{from}"));
+        let pod = view
+            .pod(namespace, from)
+            .unwrap_or_else(|| panic!("no pod of {namespace}/{from}"));
         http::get_from(&view, pod, url, headers).await.unwrap()
     }
 
@@ -100,7 +116,10 @@ impl Mesh {
     pub async fn version(&self, from: (&str, &str), url: &str, headers: &[(&str, &str)]) -> String {
         let response = self.get(from, url, headers).await;
         assert_eq!(response.status, 200, "{url}: {}", response.text());
-        response.json().unwrap()["version"].as_str().unwrap().to_owned()
+        response.json().unwrap()["version"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     /// Writes a manifest as a user would and waits until every node has it.
@@ -120,10 +139,17 @@ impl Mesh {
     }
 
     /// Waits until `check` holds for the proxies' metrics; records of a request are written after its answer.
-    pub async fn until_metrics(&self, what: &str, check: impl Fn(&[weft_lab::verb::metrics::Sample]) -> bool) {
+    pub async fn until_metrics(
+        &self,
+        what: &str,
+        check: impl Fn(&[weft_lab::verb::metrics::Sample]) -> bool,
+    ) {
         let deadline = tokio::time::Instant::now() + DEADLINE;
         while !check(&self.metrics().await) {
-            assert!(tokio::time::Instant::now() < deadline, "metrics never showed: {what}");
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "metrics never showed: {what}"
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
