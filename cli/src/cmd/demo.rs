@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -13,7 +13,7 @@ use weft_lab::manifests::Manifests;
 use weft_lab::object::of_kind;
 use weft_lab::{Event, Lab, LabConfig, preflight};
 
-use crate::demo::reading::Reading;
+use crate::demo::reading::{Meter, Reading};
 use crate::demo::traffic::{Traffic, fallback};
 use crate::demo::{edges, numbers, report, samples};
 use crate::render::{self, Format, Screen};
@@ -30,6 +30,8 @@ const PLAIN_PERIOD: Duration = Duration::from_secs(5);
 const WINDOW: Duration = Duration::from_secs(10);
 /// Shares of versions are those of this time, or of the time since the manifests changed.
 const RECENT: Duration = Duration::from_secs(2);
+/// Above the first table after a change, where tables do not replace each other.
+const CHANGED: &str = "manifests changed; shares of versions since then:\n";
 /// Exit code after Ctrl-C, as in a shell.
 const INTERRUPTED: u8 = 130;
 
@@ -138,24 +140,43 @@ async fn inside(args: &Args, room: &Room) -> anyhow::Result<u8> {
     let config = configuration(args, room)?;
     // Dropping a half-built lab kills what runs; the room takes the rest.
     let started = Instant::now();
+    let news = Arc::new(News::default());
     let (lab, traffic) = tokio::select! {
-        up = up(config, started) => up?,
+        up = up(config, started, Arc::clone(&news)) => up?,
         () = ending.asked() => return Ok(INTERRUPTED),
     };
     step(started, "traffic flows");
-    if args.manifests.is_none() {
-        let file = lab.config().manifests.join(samples::CANARY);
-        render::note(&format!(
-            "\nShift the canary: edit the weights in {}\n",
-            file.display()
-        ));
-    }
-    let code = watch(args, &lab, &mut ending).await;
-    traffic.stop().await;
+    hints(args, &lab, room);
+    let happened = watch(args, &lab, &news, &mut ending).await;
+    let unanswered = traffic.stop().await;
+    let code = match (&happened, args.duration) {
+        (Some(happened), _) => verdict(args, &lab, happened, unanswered),
+        (None, Some(_)) => INTERRUPTED,
+        (None, None) => 0,
+    };
     for name in lab.down().await? {
         render::note(&format!("{name} did not end by itself"));
     }
-    code
+    Ok(code)
+}
+
+/// What to try next.
+fn hints(args: &Args, lab: &Lab, room: &Room) {
+    render::note("");
+    if args.manifests.is_none() {
+        let file = lab.config().manifests.join(samples::CANARY);
+        render::note(&format!(
+            "Shift the canary: edit the weights in {}",
+            file.display()
+        ));
+    }
+    if let Some(pid) = room.outside_pid() {
+        let look = "then `ip netns`, `curl 10.255.0.11:15020/metrics`";
+        render::note(&format!(
+            "Look inside:      nsenter -t {pid} -m -n -p, {look}"
+        ));
+    }
+    render::note("");
 }
 
 fn configuration(args: &Args, room: &Room) -> anyhow::Result<LabConfig> {
@@ -198,61 +219,107 @@ fn step(started: Instant, text: &str) {
     render::note(&format!("{:6.1}s  {text}", started.elapsed().as_secs_f64()));
 }
 
-async fn up(mut config: LabConfig, started: Instant) -> anyhow::Result<(Lab, Traffic)> {
-    config.report = Arc::new(move |event| match event {
-        Event::Step(text) => step(started, &format!("{text} ready")),
-        Event::PodReady(text) => step(started, &format!("pod {text} ready")),
-        Event::Warning(text) => step(started, &format!("warning: {text}")),
-    });
+/// What the lab tells: printed at once until the numbers are shown, then kept for the next look at them, because a line
+/// in between would end up inside a live table.
+#[derive(Default)]
+struct News {
+    kept: Mutex<Option<Vec<String>>>,
+}
+
+impl News {
+    fn take(&self, started: Instant, event: Event) {
+        let text = match event {
+            Event::Step(text) => format!("{text} ready"),
+            Event::PodReady(text) => format!("pod {text} ready"),
+            Event::Warning(text) => format!("warning: {text}"),
+        };
+        match &mut *self.lock() {
+            Some(kept) => kept.push(text),
+            None => step(started, &text),
+        }
+    }
+
+    /// What came since the last call; from the first call on, nothing is printed at once.
+    fn collect(&self) -> Vec<String> {
+        self.lock().replace(Vec::new()).unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<String>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn up(
+    mut config: LabConfig,
+    started: Instant,
+    news: Arc<News>,
+) -> anyhow::Result<(Lab, Traffic)> {
+    config.report = Arc::new(move |event| news.take(started, event));
     let lab = Lab::up(config).await?;
     let view = lab.settled(PODS_DEADLINE).await?;
     step(started, &format!("all {} pods ready", view.pods.len()));
     lab.synced(TABLES_DEADLINE).await?;
-    let traffic = Traffic::start(&lab).await?;
+    let (traffic, troubles) = Traffic::start(&lab).await;
+    troubles
+        .iter()
+        .for_each(|trouble| step(started, &format!("warning: {trouble}")));
     Ok((lab, traffic))
 }
 
-/// Shows the numbers until the duration is over or somebody asks for the end.
-async fn watch(args: &Args, lab: &Lab, ending: &mut Ending) -> anyhow::Result<u8> {
-    let (first, _) = Reading::take(lab).await;
+/// Shows the numbers until the duration is over, and gives what happened in it and how long it was; none when somebody
+/// asked for the end.
+async fn watch(args: &Args, lab: &Lab, told: &News, ending: &mut Ending) -> Option<(Reading, f64)> {
+    let mut meter = Meter::default();
+    let (first, _) = meter.read(lab).await;
     let began = Instant::now();
-    let mut numbers = Numbers::new(first.clone(), lab);
+    let mut numbers = Numbers::new(meter, first.clone(), lab);
     let mut screen = Screen::new();
     let mut tick = tokio::time::interval(PERIOD);
     let mut last_shown = Instant::now();
     let deadline = args.duration.map(|d| began + d);
     loop {
         tokio::select! {
-            () = ending.asked() => return Ok(if args.duration.is_some() { INTERRUPTED } else { 0 }),
+            () = ending.asked() => return None,
             _ = tick.tick() => {}
         }
-        let troubles = numbers.look(lab).await;
+        let news = numbers.look(lab, told).await;
+        if !screen.is_live() || args.output == Format::Json {
+            news.iter()
+                .for_each(|text| render::note(&format!("! {text}")));
+        }
         let over = deadline.is_some_and(|d| Instant::now() >= d);
         let due = screen.is_live() || last_shown.elapsed() >= PLAIN_PERIOD || numbers.just_changed;
         if args.output == Format::Table && (due || over) {
-            screen.show(&(numbers.table() + &troubles));
+            let text = match screen.is_live() {
+                true => numbers.table() + &numbers.troubles(),
+                false if numbers.just_changed => CHANGED.to_owned() + &numbers.table(),
+                false => numbers.table(),
+            };
+            screen.show(&text);
             last_shown = Instant::now();
         }
         if over {
             break;
         }
     }
-    Ok(verdict(args, lab, &numbers.newest.since(&first), began))
+    let seconds = numbers.newest.at.duration_since(began).as_secs_f64();
+    Some((numbers.newest.since(&first), seconds))
 }
 
 /// Final answer of a run with a duration.
-fn verdict(args: &Args, lab: &Lab, happened: &Reading, began: Instant) -> u8 {
+fn verdict(
+    args: &Args,
+    lab: &Lab,
+    (happened, seconds): &(Reading, f64),
+    mut problems: Vec<String>,
+) -> u8 {
     let declared = edges::declared(&lab.view().objects);
-    let seconds = happened.at.duration_since(began).as_secs_f64();
+    problems.extend(numbers::problems(happened, &declared));
     if args.output == Format::Json {
-        render::json(&numbers::json(
-            happened,
-            seconds,
-            &service_names(lab),
-            &declared,
-        ));
+        let mut answer = numbers::json(happened, *seconds, &service_names(lab), &declared);
+        answer["problems"] = problems.clone().into();
+        render::json(&answer);
     }
-    let problems = numbers::problems(happened, &declared);
     problems
         .iter()
         .for_each(|problem| render::note(&format!("error: {problem}")));
@@ -268,6 +335,7 @@ fn service_names(lab: &Lab) -> BTreeSet<(String, String)> {
 
 /// Readings of the last seconds, and what to show of them.
 struct Numbers {
+    meter: Meter,
     /// Older ones.
     readings: VecDeque<Reading>,
     newest: Reading,
@@ -278,11 +346,13 @@ struct Numbers {
     /// The newest reading is the first that shows a change of the manifests.
     just_changed: bool,
     waiting: bool,
+    troubles: Vec<(Instant, String)>,
 }
 
 impl Numbers {
-    fn new(first: Reading, lab: &Lab) -> Self {
+    fn new(meter: Meter, first: Reading, lab: &Lab) -> Self {
         Self {
+            meter,
             changed: first.at,
             readings: [first.clone()].into(),
             newest: first,
@@ -290,12 +360,13 @@ impl Numbers {
             seen: lab.view().readings,
             just_changed: false,
             waiting: false,
+            troubles: Vec::new(),
         }
     }
 
-    /// Takes a reading; gives what is wrong, in lines.
-    async fn look(&mut self, lab: &Lab) -> String {
-        let (reading, silent) = Reading::take(lab).await;
+    /// Takes a reading, starts daemons that died; gives what is wrong.
+    async fn look(&mut self, lab: &Lab, told: &News) -> Vec<String> {
+        let (reading, mut news) = self.meter.read(lab).await;
         let now = reading.at;
         self.readings
             .push_back(std::mem::replace(&mut self.newest, reading));
@@ -309,9 +380,21 @@ impl Numbers {
         if readings != self.seen {
             (self.seen, self.changed, self.waiting) = (readings, now, true);
         }
-        let mut lines = silent;
-        lines.extend(lab.casualties());
-        lines.iter().map(|line| format!("! {line}\n")).collect()
+        news.extend(told.collect());
+        news.extend(lab.revive());
+        self.troubles
+            .retain(|(since, text)| now - *since < WINDOW && !news.contains(text));
+        self.troubles
+            .extend(news.iter().map(|text| (now, text.clone())));
+        news
+    }
+
+    /// The troubles of the last seconds, in lines.
+    fn troubles(&self) -> String {
+        self.troubles
+            .iter()
+            .map(|(_, text)| format!("! {text}\n"))
+            .collect()
     }
 
     fn table(&self) -> String {

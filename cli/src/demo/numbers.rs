@@ -189,7 +189,6 @@ pub(crate) fn json(
         "duration_s": round(seconds),
         "services": services.collect::<Vec<_>>(),
         "edges": edges.collect::<Vec<_>>(),
-        "problems": problems(happened, declared),
     })
 }
 

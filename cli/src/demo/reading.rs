@@ -1,7 +1,8 @@
-//! One look at all proxies' counters, summed by edge as their clients saw them (`reporter="source"`), and the
+//! Looks at all proxies' counters, summed by edge as their clients saw them (`reporter="source"`), and the
 //! difference of two looks.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use weft_lab::Lab;
@@ -56,23 +57,50 @@ pub(crate) struct Reading {
     pub(crate) edges: BTreeMap<Edge, Counts>,
 }
 
-impl Reading {
+/// Adds up what the proxies count, over their restarts: a counter that fell began anew.
+#[derive(Default)]
+pub(crate) struct Meter {
+    last: BTreeMap<SocketAddr, BTreeMap<Edge, Counts>>,
+    total: BTreeMap<Edge, Counts>,
+}
+
+impl Meter {
     /// Asks all proxies. One that does not answer is left out, and named.
-    pub(crate) async fn take(lab: &Lab) -> (Self, Vec<String>) {
-        let mut reading = Self {
-            at: Instant::now(),
-            edges: BTreeMap::new(),
-        };
+    pub(crate) async fn read(&mut self, lab: &Lab) -> (Reading, Vec<String>) {
+        let at = Instant::now();
         let mut silent = Vec::new();
         for address in lab.proxy_metrics() {
             match scrape_families(address, &FAMILIES).await {
-                Ok(samples) => samples.iter().for_each(|sample| reading.add(sample)),
+                Ok(samples) => self.take(address, &samples),
                 Err(error) => silent.push(format!("proxy at {address}: {error:#}")),
             }
         }
-        (reading, silent)
+        (
+            Reading {
+                at,
+                edges: self.total.clone(),
+            },
+            silent,
+        )
     }
 
+    fn take(&mut self, address: SocketAddr, samples: &[Sample]) {
+        let mut page = Reading {
+            at: Instant::now(),
+            edges: BTreeMap::new(),
+        };
+        samples.iter().for_each(|sample| page.add(sample));
+        let last = self.last.remove(&address).unwrap_or_default();
+        let empty = Counts::default();
+        for (edge, counts) in &page.edges {
+            let grown = counts.since(last.get(edge).unwrap_or(&empty));
+            self.total.entry(edge.clone()).or_default().merge(&grown);
+        }
+        self.last.insert(address, page.edges);
+    }
+}
+
+impl Reading {
     fn add(&mut self, sample: &Sample) {
         if sample.label("reporter") != "source" {
             return;
@@ -107,7 +135,7 @@ impl Reading {
         }
     }
 
-    /// What happened since `older`. A proxy that began anew counts from zero.
+    /// What happened since `older`.
     pub(crate) fn since(&self, older: &Self) -> Self {
         let empty = Counts::default();
         let edges = self.edges.iter().map(|(edge, counts)| {
@@ -129,7 +157,7 @@ impl Counts {
             requests: difference(&self.requests, &older.requests),
             buckets: difference(&self.buckets, &older.buckets),
             opened: difference(&self.opened, &older.opened),
-            broken: (self.broken - older.broken).max(0.0),
+            broken: growth(self.broken, older.broken),
         }
     }
 
@@ -155,8 +183,13 @@ fn difference<K: Clone + Ord>(
     let before = |key: &K| older.get(key).copied().unwrap_or(0.0);
     newer
         .iter()
-        .map(|(key, count)| (key.clone(), (count - before(key)).max(0.0)))
+        .map(|(key, count)| (key.clone(), growth(*count, before(key))))
         .collect()
+}
+
+/// How much a counter grew; one that fell began at zero in between.
+fn growth(newer: f64, older: f64) -> f64 {
+    if newer < older { newer } else { newer - older }
 }
 
 /// `le` in milliseconds → microseconds.
@@ -192,5 +225,21 @@ mod tests {
         assert_eq!(counts.buckets, [(500, 3.0), (u64::MAX, 5.0)].into());
         let none = reading.since(&reading);
         assert_eq!(none.edges.values().next().unwrap().opened["v1"], 0.0);
+    }
+
+    #[test]
+    fn a_proxy_that_began_anew_loses_nothing() {
+        let page = |count: u32| {
+            parse(&format!(
+                "{REQUESTS}{{reporter=\"source\",response_code=\"200\"}} {count}\n"
+            ))
+        };
+        let mut meter = Meter::default();
+        let address = "10.255.0.11:15020".parse().unwrap();
+        for count in [10, 15, 3, 4] {
+            meter.take(address, &page(count));
+        }
+        let counts = meter.total.values().next().unwrap();
+        assert_eq!(counts.requests.values().sum::<f64>(), 19.0);
     }
 }

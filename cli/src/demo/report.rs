@@ -1,4 +1,4 @@
-//! The table of the demo as text.
+//! The table of the demo as text: requests (`rps`) or, for TCP, connections (`cps`) a second.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,16 +6,7 @@ use crate::demo::numbers::{Row, services};
 use crate::demo::reading::Reading;
 use crate::render;
 
-const HEAD: [&str; 8] = [
-    "NAMESPACE",
-    "SERVICE",
-    "SUCCESS",
-    "RPS",
-    "LATENCY_P50",
-    "LATENCY_P95",
-    "LATENCY_P99",
-    "VERSIONS",
-];
+const HEAD: [&str; 7] = ["SERVICE", "SUCCESS", "RPS", "P50", "P95", "P99", "VERSIONS"];
 
 /// The table. Rates and latencies are those of `window`, shares of versions those of `recent`.
 pub(crate) fn table(
@@ -24,16 +15,22 @@ pub(crate) fn table(
     recent: &Reading,
     all: &BTreeSet<(String, String)>,
 ) -> String {
+    let namespaces: BTreeSet<&String> = all.iter().map(|(namespace, _)| namespace).collect();
     let shares = services(recent, 1.0, all);
     let mut rows = vec![HEAD.map(str::to_owned).to_vec()];
     for (name, row) in services(window, seconds, all) {
-        let versions = shares.get(&name).map(|r| &r.versions);
-        rows.push(cells(&name, &row, versions.unwrap_or(&row.versions)));
+        let versions = shares.get(&name).map_or(&row.versions, |r| &r.versions);
+        // A namespace that all share says nothing.
+        let shown = match namespaces.len() {
+            1 => name.1,
+            _ => format!("{}/{}", name.0, name.1),
+        };
+        rows.push(cells(shown, &row, versions));
     }
     render::table(&rows)
 }
 
-fn cells(name: &(String, String), row: &Row, versions: &BTreeMap<String, f64>) -> Vec<String> {
+fn cells(name: String, row: &Row, versions: &BTreeMap<String, f64>) -> Vec<String> {
     let none = || "-".to_owned();
     let latency = |index: usize| {
         let millis = row.latency.and_then(|l| l.get(index).copied());
@@ -46,7 +43,7 @@ fn cells(name: &(String, String), row: &Row, versions: &BTreeMap<String, f64>) -
         })
     };
     let rate = match row.tcp {
-        true => format!("{:.1}conn/s", row.rate),
+        true => format!("{:.1}cps", row.rate),
         false => format!("{:.1}rps", row.rate),
     };
     let versions: Vec<String> = versions
@@ -54,8 +51,7 @@ fn cells(name: &(String, String), row: &Row, versions: &BTreeMap<String, f64>) -
         .map(|(v, share)| format!("{v} {:.0}%", share * 100.0))
         .collect();
     vec![
-        name.0.clone(),
-        name.1.clone(),
+        name,
         row.success()
             .map_or_else(none, |s| format!("{:.2}%", (s * 1e4).floor() / 1e2)),
         if row.count > 0.0 { rate } else { none() },

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use weft_lab::load::{self, Source};
+use weft_lab::load::{self, Outcome, Source};
 use weft_lab::object::{Objects, list, map, of_kind, text};
 use weft_lab::verb::http::{self, Target};
 use weft_lab::{Lab, View};
@@ -16,8 +17,8 @@ use crate::demo::edges::{LOAD_ANNOTATION, Visitor, visitors};
 
 /// Connections of one visitor; more than any answer time of the shop needs.
 const CONNECTIONS: usize = 8;
-/// Every URL must have answered once before the numbers count.
-const FIRST_ANSWER: Duration = Duration::from_secs(15);
+/// The URLs have this time to answer once before the numbers count.
+const FIRST_ANSWERS: Duration = Duration::from_secs(10);
 /// Between two first attempts.
 const RETRY: Duration = Duration::from_millis(50);
 /// Requests a second that the fallback sends to each HTTP Service.
@@ -28,30 +29,38 @@ const FALLBACK_NAMESPACE: &str = "weft-visitors";
 /// Running visitors.
 pub(crate) struct Traffic {
     stop: CancellationToken,
-    tasks: TaskTracker,
+    visitors: JoinSet<(String, anyhow::Result<Outcome>)>,
 }
 
 impl Traffic {
-    /// Asks each URL until it answers, then starts the load.
-    ///
-    /// # Errors
-    /// A URL has no good answer in time; names it and what came instead.
-    pub(crate) async fn start(lab: &Lab) -> anyhow::Result<Self> {
+    /// Asks each URL until it answers, then starts the load. Gives what is wrong, too: a URL without a good answer is
+    /// asked all the same, for the user may be about to mend it.
+    pub(crate) async fn start(lab: &Lab) -> (Self, Vec<String>) {
         let view = lab.view();
-        let traffic = Self {
+        let mut traffic = Self {
             stop: CancellationToken::new(),
-            tasks: TaskTracker::new(),
+            visitors: JoinSet::new(),
         };
+        let mut troubles = Vec::new();
+        let deadline = Instant::now() + FIRST_ANSWERS;
         for visitor in visitors(&view.objects) {
             for (url, rate) in &visitor.load {
-                first_answer(&view, &visitor, url).await?;
-                traffic.send(&view, &visitor, url, *rate)?;
+                let sent = match first_answer(&view, &visitor, url, deadline).await {
+                    Ok(()) => traffic.send(&view, &visitor, url, *rate),
+                    Err(trouble) => traffic.send(&view, &visitor, url, *rate).and(Err(trouble)),
+                };
+                if let Err(error) = sent {
+                    let Visitor {
+                        namespace, owner, ..
+                    } = &visitor;
+                    troubles.push(format!("{url} from {namespace}/{owner}: {error:#}"));
+                }
             }
         }
-        Ok(traffic)
+        (traffic, troubles)
     }
 
-    fn send(&self, view: &View, visitor: &Visitor, url: &str, rate: f64) -> anyhow::Result<()> {
+    fn send(&mut self, view: &View, visitor: &Visitor, url: &str, rate: f64) -> anyhow::Result<()> {
         let pod = view
             .pod(&visitor.namespace, &visitor.owner)
             .context("its pod is gone")?;
@@ -61,36 +70,59 @@ impl Traffic {
             headers: Vec::new(),
             connections: CONNECTIONS,
         };
-        let (stop, rate) = (self.stop.clone(), rate);
-        self.tasks
-            .spawn(async move { load::open(source, rate, stop).await });
+        let (stop, name) = (self.stop.clone(), format!("{url} from {}", pod.name));
+        self.visitors
+            .spawn(async move { (name, load::open(source, rate, stop).await) });
         Ok(())
     }
 
-    /// Stops all visitors.
-    pub(crate) async fn stop(self) {
+    /// Stops all visitors; tells of requests that had no answer at all, which no proxy may have counted.
+    pub(crate) async fn stop(mut self) -> Vec<String> {
         self.stop.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
+        let mut problems = Vec::new();
+        while let Some(visitor) = self.visitors.join_next().await {
+            match visitor {
+                Ok((name, Ok(outcome))) => problems.extend(unanswered(&name, &outcome)),
+                Ok((name, Err(error))) => problems.push(format!("{name}: {error:#}")),
+                Err(error) => problems.push(format!("a visitor ended early: {error}")),
+            }
+        }
+        problems
     }
 }
 
-async fn first_answer(view: &View, visitor: &Visitor, url: &str) -> anyhow::Result<()> {
-    let pod = view.pod(&visitor.namespace, &visitor.owner);
-    let pod = pod.with_context(|| format!("there is no pod of {}", visitor.owner))?;
-    let started = tokio::time::Instant::now();
+fn unanswered(name: &str, outcome: &Outcome) -> Option<String> {
+    let words: Vec<String> = outcome
+        .errors
+        .iter()
+        .map(|(e, n)| format!("{n} × {e}"))
+        .collect();
+    let (failed, all) = (outcome.failed(), outcome.failed() + outcome.responses());
+    (failed > 0).then(|| {
+        format!(
+            "{name}: {failed} of {all} had no answer ({})",
+            words.join(", ")
+        )
+    })
+}
+
+async fn first_answer(
+    view: &View,
+    visitor: &Visitor,
+    url: &str,
+    deadline: Instant,
+) -> anyhow::Result<()> {
+    let pod = view
+        .pod(&visitor.namespace, &visitor.owner)
+        .context("its pod is gone")?;
     loop {
         let came = match http::get_from(view, pod, url, &[]).await {
             Ok(response) if response.status < 500 => return Ok(()),
             Ok(response) => format!("{} {}", response.status, response.text().trim()),
             Err(error) => format!("{error:#}"),
         };
-        if started.elapsed() > FIRST_ANSWER {
-            bail!(
-                "{url} has no good answer for {}/{}: {came}",
-                visitor.namespace,
-                pod.name
-            );
+        if Instant::now() > deadline {
+            bail!("no good answer yet: {came}");
         }
         tokio::time::sleep(RETRY).await;
     }

@@ -27,6 +27,8 @@ use nix::unistd::{Pid, geteuid, getpid};
 pub(crate) const ROOM_VARIABLE: &str = "WEFT_LAB_ROOM";
 /// Directories of rooms are `<temp>/weft-lab-<pid>-<start time of that pid in ticks>`.
 const PREFIX: &str = "weft-lab-";
+/// In the room: the inner process's pid as the outside counts.
+const PID_FILE: &str = "pid";
 /// Waits for the end of its standard input, then removes the directory; a process that is just dying may still write.
 const JANITOR: &str = r#"cat >/dev/null; n=0
 while [ -e "$1" ] && [ $n -lt 100 ]; do rm -rf -- "$1" 2>/dev/null; [ -e "$1" ] && sleep 0.1; n=$((n+1)); done"#;
@@ -51,6 +53,15 @@ impl Room {
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// The inner process's pid outside, for `nsenter`.
+    #[must_use]
+    pub fn outside_pid(&self) -> Option<u32> {
+        fs::read_to_string(self.directory.join(PID_FILE))
+            .ok()?
+            .parse()
+            .ok()
     }
 }
 
@@ -111,7 +122,7 @@ fn outside(arguments: &[OsString], forward: bool) -> anyhow::Result<u8> {
     }
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let arguments = arguments.to_vec();
-    let room = directory.clone();
+    let (room, note) = (directory.clone(), directory.join(PID_FILE));
     // A thread of its own: after this unshare its next child is pid 1 of a new namespace, and it may start no thread.
     let worker = std::thread::spawn(move || -> anyhow::Result<u8> {
         unshare(CloneFlags::CLONE_NEWPID).context("cannot make a pid namespace")?;
@@ -122,6 +133,7 @@ fn outside(arguments: &[OsString], forward: bool) -> anyhow::Result<u8> {
             .process_group(0)
             .spawn()
             .context("cannot start the inner process")?;
+        let _ = fs::write(note, child.id().to_string());
         inner.store(i32::try_from(child.id()).unwrap_or(0), Ordering::SeqCst);
         exit_code(&mut child)
     });

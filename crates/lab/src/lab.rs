@@ -25,6 +25,8 @@ use crate::view::{Pod, View};
 
 /// Port of the table stream.
 const TABLES_PORT: u16 = 15012;
+/// Late pods that an error names.
+const NAMED: usize = 3;
 /// Between two looks at the operator's list of nodes.
 const SYNC_PERIOD: Duration = Duration::from_millis(10);
 
@@ -119,6 +121,11 @@ impl Lab {
             );
         }
         let sample = config.binary("weft-sample")?;
+        if config.mesh {
+            for name in ["weft-operator", "weft-agent", "weft-proxy", "weft-cni"] {
+                config.binary(name)?;
+            }
+        }
         let pods = config.directory.join("pods");
         for directory in [&pods, &config.state(), &config.logs] {
             fs::create_dir_all(directory)
@@ -257,19 +264,15 @@ impl Lab {
         if let Ok(Ok(view)) = found {
             return Ok(Arc::clone(&view));
         }
-        let late: Vec<String> = self
-            .view()
-            .pods
-            .values()
-            .filter(|pod| !pod.ready)
-            .map(|pod| match pod.terminating {
-                true => format!("{}/{} is still being stopped", pod.namespace, pod.name),
-                false => format!("{}/{}: {}", pod.namespace, pod.name, pod.waiting),
-            })
-            .collect();
+        let view = self.view();
+        let late: Vec<&Pod> = view.pods.values().filter(|pod| !pod.ready).collect();
+        let mut words: Vec<String> = late.iter().take(NAMED).map(|pod| late_words(pod)).collect();
+        if late.len() > NAMED {
+            words.push(format!("and {} more", late.len() - NAMED));
+        }
         bail!(
-            "not settled within {deadline:?}; not ready: {}",
-            late.join("; ")
+            "not settled within {deadline:?}; not ready:\n  {}",
+            words.join("\n  ")
         )
     }
 
@@ -426,19 +429,29 @@ impl Lab {
         daemons.get(&(part, node.to_owned())).map(Daemon::pid)
     }
 
-    /// Daemons that have ended without being asked to: name, how, and the end of the log.
+    /// Starts daemons again that have ended without being asked to, as a DaemonSet would; says which, how they ended and
+    /// what they said last.
     #[must_use]
-    pub fn casualties(&self) -> Vec<String> {
+    pub fn revive(&self) -> Vec<String> {
         let mut daemons = self.daemons.lock().unwrap_or_else(PoisonError::into_inner);
-        let ended = daemons.values_mut().filter_map(|daemon| {
-            let status = daemon.ended()?;
-            Some(format!(
-                "{} has ended: {status}\n{}",
-                daemon.name(),
-                daemon.last_words()
-            ))
-        });
-        ended.collect()
+        let mut news = Vec::new();
+        for ((part, node), daemon) in daemons.iter_mut() {
+            let Some(status) = daemon.ended() else {
+                continue;
+            };
+            let (name, words) = (daemon.name().to_owned(), daemon.last_words());
+            match launch(&self.config, &self.root, &self.nodes, *part, node) {
+                Ok(next) => {
+                    *daemon = next;
+                    news.push(format!("{name} has ended ({status}) and was started again"));
+                }
+                Err(error) => {
+                    let how = format!("{name} has ended ({status}) and cannot be started again");
+                    news.push(format!("{how}: {error:#}\n{words}"));
+                }
+            }
+        }
+        news
     }
 
     /// Stops pods, then proxies, agents and operator. Names the daemons that did not end by themselves with code 0.
@@ -459,6 +472,19 @@ impl Lab {
             }
         }
         Ok(unruly)
+    }
+}
+
+fn late_words(pod: &Pod) -> String {
+    let Pod {
+        namespace,
+        name,
+        waiting,
+        ..
+    } = pod;
+    match pod.terminating {
+        true => format!("{namespace}/{name} is still being stopped"),
+        false => format!("{namespace}/{name}: {waiting}"),
     }
 }
 
