@@ -44,8 +44,12 @@ impl Operator {
             .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
             .unwrap();
         let address = listener.local_addr().unwrap();
-        let server = tonic::transport::Server::builder().add_service(service(script));
-        runtime.spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        let server = tonic::transport::Server::builder().serve_with_incoming_shutdown(
+            service(script),
+            TcpListenerStream::new(listener),
+            std::future::pending(),
+        );
+        runtime.spawn(server);
         Self {
             address,
             pods,
