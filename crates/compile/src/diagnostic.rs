@@ -115,6 +115,11 @@ impl Findings {
         });
     }
 
+    /// Adds findings that were made before.
+    pub(crate) fn extend(&mut self, findings: &[Diagnostic]) {
+        self.0.extend(findings.iter().cloned());
+    }
+
     pub(crate) fn into_sorted(self) -> Vec<Diagnostic> {
         self.0.into_iter().collect()
     }

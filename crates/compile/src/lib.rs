@@ -9,10 +9,12 @@
 mod cluster;
 mod code;
 mod diagnostic;
+mod foundation;
 mod host;
 mod pass;
 mod reuse;
 mod selection;
+mod workloads;
 
 pub use code::{Code, Level};
 pub use diagnostic::Diagnostic;
@@ -22,6 +24,7 @@ use weft_model::table::Tables;
 
 use crate::cluster::Cluster;
 use crate::diagnostic::Findings;
+use crate::foundation::Foundation;
 
 /// What the whole mesh has in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,29 +56,52 @@ pub struct Compiled {
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Compiles a snapshot. The passes, in order, and nothing else.
+/// Compiles a snapshot.
 #[must_use]
 pub fn compile(snapshot: &Snapshot, settings: &Settings) -> Compiled {
-    let mut findings = Findings::default();
-    let mut tables = Tables::default();
-    let cluster = Cluster::build(snapshot, settings, &mut findings);
-    pass::services::run(&cluster, &mut tables, &mut findings);
-    pass::pods::run(&cluster, &mut tables, &mut findings);
-    let rules = pass::destination_rules::run(&cluster, &mut findings);
-    pass::endpoints::run(&cluster, &rules, &mut tables);
-    pass::virtual_services::run(&cluster, &rules, &mut tables, &mut findings);
-    pass::controllers::run(snapshot, &mut findings);
-    pass::unhonoured::run(snapshot, &mut findings);
-    Compiled {
-        tables,
-        diagnostics: findings.into_sorted(),
-    }
+    Compiler::default().compile(&Compiled::default(), snapshot, settings)
 }
 
 /// Compiles a snapshot and shares every value that is as it was, so that a diff compares pointers.
 #[must_use]
 pub fn compile_from(previous: &Compiled, snapshot: &Snapshot, settings: &Settings) -> Compiled {
-    let mut compiled = compile(snapshot, settings);
-    reuse::share(&previous.tables, &mut compiled.tables);
-    compiled
+    Compiler::default().compile(previous, snapshot, settings)
+}
+
+/// Compiles one snapshot after another. What it gives depends on the snapshot alone; what it remembers only saves
+/// work: a changed route does not look at the pods again.
+#[derive(Debug, Default)]
+pub struct Compiler {
+    foundation: Option<Foundation>,
+}
+
+impl Compiler {
+    /// Compiles a snapshot and shares every value that is as it was in `previous`. The passes, in order, and nothing
+    /// else.
+    pub fn compile(
+        &mut self,
+        previous: &Compiled,
+        snapshot: &Snapshot,
+        settings: &Settings,
+    ) -> Compiled {
+        let mut findings = Findings::default();
+        let cluster = Cluster::build(snapshot, settings);
+        let rules = pass::destination_rules::run(&cluster, &mut findings);
+        let kept = self
+            .foundation
+            .take()
+            .filter(|kept| kept.holds_for(snapshot, settings));
+        let foundation =
+            kept.unwrap_or_else(|| Foundation::build(&cluster, &rules, &previous.tables));
+        let mut tables = foundation.tables.clone();
+        pass::virtual_services::run(&cluster, &rules, &mut tables, &mut findings);
+        pass::unhonoured::run(snapshot, &mut findings);
+        findings.extend(&foundation.findings);
+        self.foundation = Some(foundation);
+        reuse::policies(&previous.tables, &mut tables);
+        Compiled {
+            tables,
+            diagnostics: findings.into_sorted(),
+        }
+    }
 }

@@ -4,13 +4,17 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use weft_model::table::Tables;
 
-/// Replaces every value of `new` that equals the one of `old` by a pointer to it.
-pub(crate) fn share(old: &Tables, new: &mut Tables) {
+/// Shares everything but policies: every value of `new` that equals the one of `old` becomes a pointer to it.
+pub(crate) fn foundation(old: &Tables, new: &mut Tables) {
     keep(&old.pods, &mut new.pods);
     keep(&old.services, &mut new.services);
     keep(&old.endpoints, &mut new.endpoints);
-    keep(&old.policies, &mut new.policies);
     keep(&old.workloads, &mut new.workloads);
+}
+
+/// Shares policies.
+pub(crate) fn policies(old: &Tables, new: &mut Tables) {
+    keep(&old.policies, &mut new.policies);
 }
 
 fn keep<K: Ord, V: PartialEq>(old: &BTreeMap<K, Arc<V>>, new: &mut BTreeMap<K, Arc<V>>) {

@@ -10,10 +10,11 @@ use weft_k8s::core::{Node, PodSpec};
 use weft_k8s::{IntOrString, Name};
 use weft_model::capture::{CaptureSpec, MAX_LIST, PortRange};
 
-use crate::cluster::{Cluster, LivePod};
+use crate::cluster::Cluster;
 use crate::code::Code;
 use crate::diagnostic::Findings;
 use crate::pass::marks::Marks;
+use crate::workloads::LivePod;
 
 /// Annotations that are read: ours, then Istio's, which counts where ours is not set.
 const EXCLUDE_INBOUND_PORTS: [&str; 2] = [

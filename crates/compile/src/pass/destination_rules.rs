@@ -18,6 +18,7 @@ use crate::code::Code;
 use crate::diagnostic::{Findings, Subject};
 use crate::host::Host;
 use crate::pass::visibility::{self, Visibility};
+use crate::workloads::Workloads;
 
 /// A rule that applies to a service.
 struct Bound<'a> {
@@ -61,7 +62,6 @@ pub(crate) fn run<'a>(cluster: &Cluster<'a>, findings: &mut Findings) -> Rules<'
         };
         lint(located, subject, findings);
         for (service, specificity) in bind(cluster, name, located, subject, findings) {
-            lint_subsets(cluster, &service, located, subject, findings);
             let spec = &located.value.spec;
             let visibility = Visibility::read(&spec.export_to, &name.namespace);
             by_service.entry(service).or_default().push(Bound {
@@ -324,33 +324,45 @@ fn lint_policy(
     }
 }
 
-fn lint_subsets(
+/// Findings about subsets that select none of the workloads behind their service.
+pub(crate) fn lint_workloads(
     cluster: &Cluster<'_>,
-    service: &ObjectName,
-    located: &Located<Arc<DestinationRule>>,
-    subject: Subject<'_>,
+    workloads: &Workloads<'_>,
+    rules: &Rules<'_>,
     findings: &mut Findings,
 ) {
-    let Some(live) = cluster.services.get(service) else {
-        return;
-    };
-    let selector = &live.service().spec.selector;
-    if selector.is_empty() || cluster.has_workload(&service.namespace, &[selector]) != Some(true) {
-        return;
-    }
-    for (index, subset) in located.value.spec.subsets.iter().enumerate() {
-        if cluster.has_workload(&service.namespace, &[selector, &subset.labels]) == Some(false) {
-            let labels = weft_model::policy::selector(&subset.labels);
-            let message = format!(
-                "no workload of Service {service} carries {labels}; correct the labels of subset {}",
-                subset.name
-            );
-            findings.add(
-                Code::SubsetWithoutWorkloads,
-                subject,
-                &format!("spec.subsets[{index}].labels"),
-                message,
-            );
+    for (service, bound) in &rules.by_service {
+        let Some(live) = cluster.services.get(service) else {
+            continue;
+        };
+        let selector = &live.service().spec.selector;
+        if selector.is_empty()
+            || workloads.has_workload(&service.namespace, &[selector]) != Some(true)
+        {
+            continue;
+        }
+        for rule in bound {
+            let Some(located) = cluster.snapshot.destination_rules.get(rule.name) else {
+                continue;
+            };
+            let subject = Subject {
+                kind: Kind::DestinationRule.name(),
+                name: rule.name,
+                origin: located,
+            };
+            for (index, subset) in rule.spec.subsets.iter().enumerate() {
+                if workloads.has_workload(&service.namespace, &[selector, &subset.labels])
+                    == Some(false)
+                {
+                    let labels = weft_model::policy::selector(&subset.labels);
+                    let message = format!(
+                        "no workload of Service {service} carries {labels}; correct the labels of subset {}",
+                        subset.name
+                    );
+                    let field = format!("spec.subsets[{index}].labels");
+                    findings.add(Code::SubsetWithoutWorkloads, subject, &field, message);
+                }
+            }
         }
     }
 }

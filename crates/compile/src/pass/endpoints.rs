@@ -15,9 +15,15 @@ use weft_model::table::Tables;
 use crate::cluster::{Cluster, LiveService};
 use crate::pass::destination_rules::Rules;
 use crate::pass::pods::ports_of;
+use crate::workloads::Workloads;
 
 /// Fills `endpoints`: only what is ready and not going away, sorted by address.
-pub(crate) fn run(cluster: &Cluster<'_>, rules: &Rules<'_>, tables: &mut Tables) {
+pub(crate) fn run(
+    cluster: &Cluster<'_>,
+    workloads: &Workloads<'_>,
+    rules: &Rules<'_>,
+    tables: &mut Tables,
+) {
     for service in cluster.services.values() {
         let selectors = rules.selectors(&service.name);
         let mut ports: BTreeMap<u16, BTreeMap<SocketAddr, Endpoint>> = BTreeMap::new();
@@ -30,8 +36,8 @@ pub(crate) fn run(cluster: &Cluster<'_>, rules: &Rules<'_>, tables: &mut Tables)
         {
             ports.entry(port.port).or_default();
         }
-        for slice in cluster.slices(&service.name) {
-            add_slice(cluster, service, slice, &selectors, &mut ports);
+        for slice in workloads.slices(&service.name) {
+            add_slice(workloads, service, slice, &selectors, &mut ports);
         }
         let value = Endpoints {
             service: service.id,
@@ -46,7 +52,7 @@ pub(crate) fn run(cluster: &Cluster<'_>, rules: &Rules<'_>, tables: &mut Tables)
 }
 
 fn add_slice(
-    cluster: &Cluster<'_>,
+    workloads: &Workloads<'_>,
     service: &LiveService<'_>,
     slice: &k8s::EndpointSlice,
     selectors: &BTreeSet<&BTreeMap<String, String>>,
@@ -62,10 +68,10 @@ fn add_slice(
             .addresses
             .first()
             .and_then(|text| text.parse::<IpAddr>().ok());
-        let Some(ip) = address.filter(|_| !cluster.is_ended(slice, endpoint)) else {
+        let Some(ip) = address.filter(|_| !workloads.is_ended(slice, endpoint)) else {
             continue;
         };
-        let pod = cluster.pod_of(slice, endpoint);
+        let pod = workloads.pod_of(slice, endpoint);
         let labels = pod.map(|pod| &pod.pod().metadata.labels);
         let subsets = selectors
             .iter()

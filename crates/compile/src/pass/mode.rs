@@ -5,10 +5,11 @@ use weft_k8s::core::Namespace;
 use weft_k8s::meta::Metadata;
 use weft_model::pod::{AccessLog, Mode};
 
-use crate::cluster::{Cluster, LivePod};
+use crate::cluster::Cluster;
 use crate::code::Code;
 use crate::diagnostic::Findings;
 use crate::pass::marks::Marks;
+use crate::workloads::LivePod;
 
 /// Our label.
 pub(crate) const MODE: &str = "weft.mesh/mode";

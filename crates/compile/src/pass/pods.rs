@@ -12,13 +12,19 @@ use weft_model::pod::{LocalPod, Mode};
 use weft_model::table::Tables;
 use weft_model::workload::Membership;
 
-use crate::cluster::{Cluster, LivePod, LiveService};
+use crate::cluster::{Cluster, LiveService};
 use crate::diagnostic::{Findings, Subject};
 use crate::pass::marks::Marks;
 use crate::pass::{capture, mode, services, workload};
+use crate::workloads::{LivePod, Workloads};
 
 /// Fills `workloads`, `pods` and the index of pod addresses.
-pub(crate) fn run(cluster: &Cluster<'_>, tables: &mut Tables, findings: &mut Findings) {
+pub(crate) fn run(
+    cluster: &Cluster<'_>,
+    workloads: &Workloads<'_>,
+    tables: &mut Tables,
+    findings: &mut Findings,
+) {
     for (name, namespace) in &cluster.snapshot.namespaces {
         let subject = Subject {
             kind: Kind::Namespace.name(),
@@ -29,8 +35,8 @@ pub(crate) fn run(cluster: &Cluster<'_>, tables: &mut Tables, findings: &mut Fin
         mode::lint(marks, true, findings);
         marks.none_of(&capture::KEYS, "the pods", findings);
     }
-    let mut memberships = memberships(cluster);
-    for live in cluster.pods.values() {
+    let mut memberships = memberships(cluster, workloads);
+    for live in workloads.pods.values() {
         mode::lint(
             Marks::own(live.subject(), &live.pod().metadata),
             false,
@@ -40,7 +46,7 @@ pub(crate) fn run(cluster: &Cluster<'_>, tables: &mut Tables, findings: &mut Fin
         let mut workload = workload::describe(cluster, live, services);
         let mode = mode::of_pod(cluster, live, findings);
         workload.captured = mode == Mode::Enabled;
-        (workload.ingress_policy, workload.egress_policy) = policies(cluster, live);
+        (workload.ingress_policy, workload.egress_policy) = policies(workloads, live);
         let local = LocalPod {
             capture: capture::of_pod(cluster, live, findings),
             access_log: mode::access_log(cluster, &live.name.namespace),
@@ -56,20 +62,16 @@ pub(crate) fn run(cluster: &Cluster<'_>, tables: &mut Tables, findings: &mut Fin
         tables.pods.insert(uid, Arc::new(local));
         tables.workloads.insert(live.id, Arc::new(workload));
     }
-    let owned = cluster
+    let owned = workloads
         .by_ip
         .iter()
-        .filter_map(|(ip, name)| Some((*ip, cluster.pods.get(name)?.id)));
+        .filter_map(|(ip, name)| Some((*ip, workloads.pods.get(name)?.id)));
     tables.index.workloads = owned.collect();
 }
 
 /// Whether a NetworkPolicy selects the pod for ingress and for egress.
-fn policies(cluster: &Cluster<'_>, live: &LivePod<'_>) -> (bool, bool) {
-    let own = cluster
-        .network_policies
-        .get(live.name.namespace.as_str())
-        .into_iter()
-        .flatten();
+fn policies(workloads: &Workloads<'_>, live: &LivePod<'_>) -> (bool, bool) {
+    let own = workloads.network_policies(&live.name.namespace).iter();
     let labels = &live.pod().metadata.labels;
     let selecting = own.filter(|policy| policy.spec.pod_selector.selects(labels));
     selecting.fold((false, false), |(ingress, egress), policy| {
@@ -81,13 +83,16 @@ fn policies(cluster: &Cluster<'_>, live: &LivePod<'_>) -> (bool, bool) {
 }
 
 /// The ways by which services reach each pod: from slices, and from selectors for services without any slice.
-fn memberships(cluster: &Cluster<'_>) -> BTreeMap<WorkloadId, Vec<Membership>> {
+fn memberships(
+    cluster: &Cluster<'_>,
+    workloads: &Workloads<'_>,
+) -> BTreeMap<WorkloadId, Vec<Membership>> {
     let mut found: BTreeMap<WorkloadId, BTreeSet<(usize, u16, u16)>> = BTreeMap::new();
     let services: Vec<&LiveService<'_>> = cluster.services.values().collect();
     for (index, service) in services.iter().enumerate() {
-        let ways = match cluster.slices(&service.name) {
-            [] => selected(cluster, service),
-            _ => sliced(cluster, service),
+        let ways = match workloads.slices(&service.name) {
+            [] => selected(workloads, service),
+            _ => sliced(workloads, service),
         };
         for (pod, port, target) in ways {
             found.entry(pod).or_default().insert((index, port, target));
@@ -116,14 +121,14 @@ fn memberships(cluster: &Cluster<'_>) -> BTreeMap<WorkloadId, Vec<Membership>> {
 }
 
 /// (pod, service port, pod port) of all slices.
-fn sliced(cluster: &Cluster<'_>, service: &LiveService<'_>) -> Vec<(WorkloadId, u16, u16)> {
+fn sliced(workloads: &Workloads<'_>, service: &LiveService<'_>) -> Vec<(WorkloadId, u16, u16)> {
     let mut ways = Vec::new();
-    for slice in cluster.slices(&service.name) {
+    for slice in workloads.slices(&service.name) {
         let ports: Vec<_> = ports_of(service.service(), slice).collect();
         for pod in slice
             .endpoints
             .iter()
-            .filter_map(|endpoint| cluster.pod_of(slice, endpoint))
+            .filter_map(|endpoint| workloads.pod_of(slice, endpoint))
         {
             ways.extend(ports.iter().map(|(port, target)| (pod.id, *port, *target)));
         }
@@ -152,13 +157,13 @@ pub(crate) fn ports_of<'a>(
     })
 }
 
-fn selected(cluster: &Cluster<'_>, service: &LiveService<'_>) -> Vec<(WorkloadId, u16, u16)> {
+fn selected(workloads: &Workloads<'_>, service: &LiveService<'_>) -> Vec<(WorkloadId, u16, u16)> {
     let spec = &service.service().spec;
     if spec.selector.is_empty() {
         return Vec::new();
     }
     let labels = [&spec.selector];
-    let pods = cluster.selected(&service.name.namespace, &labels);
+    let pods = workloads.selected(&service.name.namespace, &labels);
     pods.flat_map(|live| {
         let declared = spec
             .ports

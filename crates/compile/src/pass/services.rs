@@ -12,6 +12,7 @@ use crate::code::Code;
 use crate::diagnostic::Findings;
 use crate::pass::marks::Marks;
 use crate::pass::{capture, mode};
+use crate::workloads::Workloads;
 
 /// Words of `appProtocol` and of port names, and what they mean. `mysql` begins with the server; databases whose
 /// protocol we do not read are bytes.
@@ -32,7 +33,12 @@ const WORDS: &[(&str, Protocol)] = &[
 ];
 
 /// Fills `services` and the index of their addresses.
-pub(crate) fn run(cluster: &Cluster<'_>, tables: &mut Tables, findings: &mut Findings) {
+pub(crate) fn run(
+    cluster: &Cluster<'_>,
+    workloads: &Workloads<'_>,
+    tables: &mut Tables,
+    findings: &mut Findings,
+) {
     for service in cluster.services.values() {
         let vips = addresses(service, findings);
         for vip in &vips {
@@ -56,7 +62,7 @@ pub(crate) fn run(cluster: &Cluster<'_>, tables: &mut Tables, findings: &mut Fin
                 tables.index.services.insert(*vip, service.id);
             }
         }
-        lint(cluster, service, findings);
+        lint(workloads, service, findings);
         let value = Service {
             id: service.id,
             name: service.name.clone(),
@@ -164,7 +170,7 @@ fn ports(service: &LiveService<'_>, findings: &mut Findings) -> Vec<ServicePort>
     ports.into_values().collect()
 }
 
-fn lint(cluster: &Cluster<'_>, service: &LiveService<'_>, findings: &mut Findings) {
+fn lint(workloads: &Workloads<'_>, service: &LiveService<'_>, findings: &mut Findings) {
     let marks = Marks::own(service.subject(), &service.service().metadata);
     marks.none_of(&capture::KEYS, "the pods", findings);
     marks.none_of(
@@ -174,7 +180,7 @@ fn lint(cluster: &Cluster<'_>, service: &LiveService<'_>, findings: &mut Finding
     );
     let selector = &service.service().spec.selector;
     if !selector.is_empty()
-        && cluster.has_workload(&service.name.namespace, &[selector]) == Some(false)
+        && workloads.has_workload(&service.name.namespace, &[selector]) == Some(false)
     {
         let message = format!(
             "no pod or workload in namespace {} carries {}; correct the selector or the labels",

@@ -6,7 +6,8 @@ use weft_k8s::core::Pod;
 use weft_model::id::ObjectName;
 use weft_model::workload::{Membership, Workload};
 
-use crate::cluster::{Cluster, LivePod};
+use crate::cluster::Cluster;
+use crate::workloads::LivePod;
 
 /// Label by which a ReplicaSet tells its pods apart.
 const TEMPLATE_HASH: &str = "pod-template-hash";

@@ -1,7 +1,7 @@
 //! Laws over random snapshots: order does not matter, nothing panics, deltas lead from one table to the next.
 
 use proptest::prelude::*;
-use weft_compile::{Settings, compile, compile_from};
+use weft_compile::{Compiled, Compiler, Settings, compile, compile_from};
 use weft_k8s::{Located, Object, Snapshot, parse_file};
 use weft_model::delta::diff;
 
@@ -171,6 +171,23 @@ proptest! {
     }
 
     #[test]
+    fn what_a_compiler_remembers_changes_nothing(objects in objects(), order in proptest::collection::vec(any::<prop::sample::Index>(), 1..12)) {
+        let (settings, mut compiler) = (Settings::default(), Compiler::default());
+        let (mut snapshot, mut last) = (Snapshot::default(), Compiled::default());
+        for index in order.iter().filter(|_| !objects.is_empty()) {
+            // An object comes, and goes when it is drawn again.
+            let object = index.get(&objects).clone();
+            if snapshot.place(object.value.kind(), &object.value.metadata().key()).is_some() {
+                snapshot.remove(object.value.kind(), &object.value.metadata().key());
+            } else {
+                snapshot.insert(object);
+            }
+            last = compiler.compile(&last, &snapshot, &settings);
+            prop_assert_eq!(&last, &compile(&snapshot, &settings));
+        }
+    }
+
+    #[test]
     fn every_id_in_a_table_is_resolved(objects in objects()) {
         let tables = compile(&Snapshot::from_objects(objects), &Settings::default()).tables;
         for endpoints in tables.endpoints.values() {
@@ -205,4 +222,13 @@ fn what_did_not_change_is_shared() {
         second.tables.services.values().next().unwrap(),
     );
     assert!(std::sync::Arc::ptr_eq(one, two));
+    let mut compiler = Compiler::default();
+    let third = compiler.compile(&first, &snapshot, &Settings::default());
+    let fourth = compiler.compile(&third, &snapshot, &Settings::default());
+    for compiled in [third, fourth] {
+        assert!(std::sync::Arc::ptr_eq(
+            one,
+            compiled.tables.services.values().next().unwrap()
+        ));
+    }
 }
