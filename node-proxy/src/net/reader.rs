@@ -27,7 +27,7 @@ impl Reader {
 
     /// Marks bytes as used; more than there are counts as all.
     pub(crate) fn consume(&mut self, count: usize) {
-        self.start = (self.start + count).min(self.end);
+        self.start = self.start.saturating_add(count).min(self.end);
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
