@@ -1,5 +1,6 @@
 //! Wiring: builds the parts, gives each what it needs, waits for the end. No decision is made here.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
@@ -96,6 +97,8 @@ async fn control(config: Config) -> anyhow::Result<()> {
     )
     .await;
     stop_tables.cancel();
+    // A name that leads nowhere would stay for ever: the next process has another number.
+    let _ = std::fs::remove_file(admin_socket(&config));
     Ok(())
 }
 
@@ -106,8 +109,8 @@ async fn leave(
     grace: Duration,
     after_signal: Duration,
 ) {
-    control::drain(shared);
     let empty = async {
+        control::drain(shared).await;
         while control::open_connections(shared) > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -167,6 +170,11 @@ fn start_workers(
     Ok(())
 }
 
+fn admin_socket(config: &Config) -> PathBuf {
+    let name = format!("proxy-{}.sock", std::process::id());
+    config.run_dir.join(name)
+}
+
 async fn serve_http(
     config: &Config,
     registry: &prometheus::Registry,
@@ -187,9 +195,7 @@ async fn serve_http(
             .with_context(|| format!("cannot listen on {address}"))?;
         tokio::spawn(http::serve(listener, Arc::clone(&router), stop.clone()));
     }
-    let path = config
-        .run_dir
-        .join(format!("proxy-{}.sock", std::process::id()));
+    let path = admin_socket(config);
     let admin =
         http::bind_unix(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
     tokio::spawn(http::serve_unix(admin, router, stop.clone()));

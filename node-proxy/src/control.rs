@@ -86,7 +86,8 @@ impl Control {
 
     fn agent(&mut self, event: FromAgent) {
         match event {
-            FromAgent::Connected => {
+            FromAgent::Connected(socket) => {
+                self.link.set(Some(socket));
                 let held = self.state.held().filter_map(|uid| self.held.get(uid));
                 self.link.announce(held);
                 self.handle(Event::Connected, None);
@@ -95,7 +96,12 @@ impl Control {
                 let uid = sockets.pod.uid.clone();
                 self.handle(Event::Pod(&uid), Some(*sockets));
             }
-            FromAgent::Message(ToProxy::Keep { uid }) => self.handle(Event::Keep(&uid), None),
+            FromAgent::Message(ToProxy::Keep { uid }) => {
+                if let Some(pod) = self.shared.pods.load().get(&uid) {
+                    pod.keep();
+                }
+                self.handle(Event::Keep(&uid), None);
+            }
             FromAgent::Message(ToProxy::Del { uid }) => self.handle(Event::Del(&uid), None),
             FromAgent::Message(ToProxy::SnapshotEnd) => self.handle(Event::SnapshotEnd, None),
             FromAgent::Message(ToProxy::Releasing { uid }) => self.releasing(uid),
@@ -223,12 +229,15 @@ impl Control {
     }
 }
 
-/// Stops accepting everywhere.
-pub(crate) fn drain(shared: &Shared) {
+/// Stops accepting everywhere. When it returns, every connection that was ever accepted has ended or is counted.
+pub(crate) async fn drain(shared: &Shared) {
     shared.draining.store(true, Ordering::Release);
     for worker in &shared.workers {
-        // As above.
-        let _ = worker.send(Command::Drain);
+        let (done, stopped) = oneshot::channel();
+        // A worker that is gone accepts nothing.
+        if worker.send(Command::Drain(done)).is_ok() {
+            let _ = stopped.await;
+        }
     }
 }
 

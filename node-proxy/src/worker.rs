@@ -70,12 +70,12 @@ pub(crate) enum Command {
     Stop(Arc<Pod>),
     /// Carry a connection that another worker has accepted.
     Carry {
-        pod: Arc<Pod>,
+        open: Open,
         direction: Direction,
         stream: std::net::TcpStream,
     },
-    /// Stop accepting.
-    Drain,
+    /// Stop accepting, and say so: from then on no connection comes but those that are counted already.
+    Drain(tokio::sync::oneshot::Sender<()>),
 }
 
 /// One thread's state.
@@ -165,11 +165,11 @@ impl Worker {
         self.shared.draining.load(Ordering::Relaxed)
     }
 
-    /// Runs a task that ends when the pod is stopped.
-    pub(crate) fn spawn_for(
+    /// Runs a task that ends when the pod is stopped. The task is made inside, or its size would count twice.
+    fn spawn_for<F: Future<Output = ()>>(
         self: &Rc<Self>,
         pod: &Pod,
-        task: impl Future<Output = ()> + 'static,
+        task: impl FnOnce() -> F + 'static,
     ) -> AbortHandle {
         let serial = pod.serial;
         let worker = Rc::clone(self);
@@ -179,7 +179,7 @@ impl Worker {
                 serial,
                 id: tokio::task::id(),
             };
-            task.await;
+            task().await;
         });
         let abort = handle.abort_handle();
         self.tasks
@@ -198,14 +198,15 @@ impl Worker {
             return;
         }
         let least = self.least_loaded();
+        let open = Open::new(Arc::clone(&self.shared), least, Arc::clone(pod));
         if least == self.id {
-            return self.carry(Arc::clone(pod), direction, stream);
+            return self.carry(open, direction, stream);
         }
         let Ok(stream) = stream.into_std() else {
-            return self.left(pod);
+            return;
         };
         let command = Command::Carry {
-            pod: Arc::clone(pod),
+            open,
             direction,
             stream,
         };
@@ -215,22 +216,17 @@ impl Worker {
         }
     }
 
-    fn carry(self: &Rc<Self>, pod: Arc<Pod>, direction: Direction, stream: tokio::net::TcpStream) {
+    fn carry(self: &Rc<Self>, open: Open, direction: Direction, stream: tokio::net::TcpStream) {
         crate::net::prepare_accepted(&stream);
-        let guard = Open::new(Rc::clone(self), Arc::clone(&pod));
         let worker = Rc::clone(self);
-        let _ = self.spawn_for(&Arc::clone(&pod), async move {
-            let _guard = guard;
-            l4::serve(
-                Accepted {
-                    worker,
-                    pod,
-                    direction,
-                },
-                stream,
-            )
-            .await;
-        });
+        let pod = Arc::clone(&open.pod);
+        let accepted = Accepted {
+            worker,
+            pod: Arc::clone(&pod),
+            direction,
+            _open: open,
+        };
+        let _ = self.spawn_for(&pod, move || l4::serve(accepted, stream));
     }
 
     /// This worker, unless another has so much less to do that passing a connection on pays.
@@ -268,14 +264,21 @@ impl Worker {
             }
             Command::Stop(pod) => self.stop(&pod),
             Command::Carry {
-                pod,
+                open,
                 direction,
                 stream,
-            } => match tokio::net::TcpStream::from_std(stream) {
-                Ok(stream) => self.carry(pod, direction, stream),
-                Err(_) => self.left(&pod),
-            },
-            Command::Drain => self.stop_accepting(),
+            } => {
+                // The pod may have been stopped while its connection was on its way here.
+                let served = self.pods().iter().any(|pod| pod.serial == open.pod.serial);
+                if let (true, Ok(stream)) = (served, tokio::net::TcpStream::from_std(stream)) {
+                    self.carry(open, direction, stream);
+                }
+            }
+            Command::Drain(done) => {
+                self.stop_accepting();
+                // Who waits for it may have lost patience.
+                let _ = done.send(());
+            }
         }
     }
 
@@ -285,6 +288,9 @@ impl Worker {
         outbound: std::net::TcpListener,
         inbound: std::net::TcpListener,
     ) -> std::io::Result<()> {
+        if self.draining() {
+            return Err(std::io::Error::other("this proxy is draining"));
+        }
         let outbound = TcpListener::from_std(outbound)?;
         let inbound = TcpListener::from_std(inbound)?;
         for (direction, listener) in [
@@ -292,8 +298,8 @@ impl Worker {
             (Direction::Inbound, inbound),
         ] {
             let (worker, pod) = (Rc::clone(self), Arc::clone(pod));
-            let accepting = self.spawn_for(&Arc::clone(&pod), async move {
-                worker.accept(pod, direction, listener).await
+            let accepting = self.spawn_for(&Arc::clone(&pod), move || {
+                worker.accept(pod, direction, listener)
             });
             self.accepting.borrow_mut().push(accepting);
         }
@@ -328,8 +334,11 @@ impl Worker {
         for (_, task) in tasks.into_iter().flatten() {
             task.abort();
         }
-        self.upstreams
-            .sweep(Instant::now(), |serial| serial == pod.serial);
+        self.upstreams.sweep(Instant::now(), |key| {
+            key.opened_in == pod.serial || key.source == pod.serial
+        });
+        // Lets go of the last state's pods, and with them of the namespace.
+        let _ = self.pods();
     }
 
     /// Ends the accept loops and closes our copies of the listeners; the agent's and the next proxy's stay open.
@@ -344,17 +353,10 @@ impl Worker {
         let pods = self.pods();
         let live: std::collections::HashSet<u64> = pods.iter().map(|pod| pod.serial).collect();
         self.upstreams
-            .sweep(Instant::now(), |serial| !live.contains(&serial));
+            .sweep(Instant::now(), |key| !live.contains(&key.opened_in));
         self.shared
             .counters
             .idle_upstreams(self.id, self.upstreams.len());
-    }
-
-    fn left(&self, pod: &Pod) {
-        if pod.leave() {
-            // The control thread outlives the workers.
-            let _ = self.shared.idle.send(pod.uid.clone());
-        }
     }
 }
 
@@ -372,27 +374,37 @@ fn is_of_one_connection(error: &std::io::Error) -> bool {
     )
 }
 
-/// Counts one open connection for as long as it lives.
-struct Open {
-    worker: Rc<Worker>,
+/// Counts one open connection from its acceptance to its end, on its way between workers too.
+pub(crate) struct Open {
+    shared: Arc<Shared>,
+    /// Worker that carries it.
+    worker: usize,
     pod: Arc<Pod>,
 }
 
 impl Open {
-    fn new(worker: Rc<Worker>, pod: Arc<Pod>) -> Self {
-        if let Some(load) = worker.shared.load.get(worker.id) {
+    /// Counts a connection that `pod` has let in.
+    fn new(shared: Arc<Shared>, worker: usize, pod: Arc<Pod>) -> Self {
+        if let Some(load) = shared.load.get(worker) {
             load.fetch_add(1, Ordering::Relaxed);
         }
-        Self { worker, pod }
+        Self {
+            shared,
+            worker,
+            pod,
+        }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        if let Some(load) = self.worker.shared.load.get(self.worker.id) {
+        if let Some(load) = self.shared.load.get(self.worker) {
             load.fetch_sub(1, Ordering::Relaxed);
         }
-        self.worker.left(&self.pod);
+        if self.pod.leave() {
+            // The control thread outlives the workers.
+            let _ = self.shared.idle.send(self.pod.uid.clone());
+        }
     }
 }
 

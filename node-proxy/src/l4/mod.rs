@@ -21,7 +21,7 @@ use crate::l7;
 use crate::net::reader::Reader;
 use crate::net::reset_on_close;
 use crate::pods::Pod;
-use crate::worker::Worker;
+use crate::worker::{Open, Worker};
 use detect::Spoken;
 use front::{Conn, Front};
 
@@ -39,6 +39,8 @@ pub(crate) struct Accepted {
     pub(crate) worker: Rc<Worker>,
     pub(crate) pod: Arc<Pod>,
     pub(crate) direction: Direction,
+    /// Counts the connection while it lives.
+    pub(crate) _open: Open,
 }
 
 /// Carries one captured connection to its end.
@@ -52,14 +54,15 @@ pub(crate) async fn serve(accepted: Accepted, stream: TcpStream) {
         }
     };
     let mut reader = Reader::default();
+    // Boxed, so that an idle HTTP connection is no larger than it must be.
     match detect::detect(&conn, &stream, &mut reader).await {
         Spoken::Http1 => l7::server::serve(conn, stream, reader).await,
         Spoken::Http2 => {
             counters.http2_as_tcp.inc();
-            tcp::serve(conn, stream, reader, None).await;
+            Box::pin(tcp::serve(conn, stream, reader, None)).await;
         }
-        Spoken::Opaque => tcp::serve(conn, stream, reader, None).await,
-        Spoken::Nothing => tcp::wait_for_either(conn, stream, reader).await,
+        Spoken::Opaque => Box::pin(tcp::serve(conn, stream, reader, None)).await,
+        Spoken::Nothing => Box::pin(tcp::wait_for_either(conn, stream, reader)).await,
         Spoken::Gone => {}
     }
 }

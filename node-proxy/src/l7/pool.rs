@@ -68,11 +68,11 @@ impl Pool {
         }
     }
 
-    /// Closes what was idle too long, and every connection of pods that are gone.
-    pub(crate) fn sweep(&self, now: Instant, gone: impl Fn(u64) -> bool) {
+    /// Closes what was idle too long, and every connection that nobody may use any more.
+    pub(crate) fn sweep(&self, now: Instant, gone: impl Fn(&Key) -> bool) {
         let mut kept = 0;
         self.idle.borrow_mut().retain(|key, list| {
-            if gone(key.opened_in) {
+            if gone(key) {
                 return false;
             }
             list.retain(|(since, upstream)| {

@@ -59,6 +59,11 @@ impl Pod {
         self.connections.load(Ordering::Acquire) == 0
     }
 
+    /// A release is called off.
+    pub(crate) fn keep(&self) {
+        self.releasing.store(false, Ordering::Release);
+    }
+
     /// Open connections.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)

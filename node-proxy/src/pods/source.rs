@@ -40,8 +40,8 @@ impl PodSockets {
 
 /// What the thread tells the control thread.
 pub(crate) enum FromAgent {
-    /// A connection stands; announce what is held with `Link::announce`.
-    Connected,
+    /// A connection stands; `Link::set` makes it the one to speak on, `Link::announce` is the first word on it.
+    Connected(OwnedFd),
     /// A pod with its sockets.
     Pod(Box<PodSockets>),
     /// Anything else.
@@ -87,7 +87,8 @@ impl Link {
         }
     }
 
-    fn set(&self, socket: Option<OwnedFd>) {
+    /// Speaks on this connection from now on, or on none.
+    pub(crate) fn set(&self, socket: Option<OwnedFd>) {
         *self.socket.lock().unwrap_or_else(PoisonError::into_inner) = socket;
     }
 }
@@ -104,7 +105,7 @@ pub(crate) fn start(
             let mut pause = RETRY_FIRST;
             while !events.is_closed() {
                 match weft_netns::seqpacket_connect(&path)
-                    .and_then(|socket| converse(socket, &link, &events, &mut pause))
+                    .and_then(|socket| converse(socket, &events, &mut pause))
                 {
                     Ok(()) => tracing::warn!(
                         "the agent closed the connection; pods stay served, reconnecting"
@@ -122,14 +123,14 @@ pub(crate) fn start(
 /// Receives until the agent closes.
 fn converse(
     socket: OwnedFd,
-    link: &Link,
     events: &mpsc::UnboundedSender<FromAgent>,
     pause: &mut Duration,
 ) -> io::Result<()> {
     // A thread of its own waits here; sending waits too, for an agent that is busy with other pods.
     weft_netns::set_nonblocking(&socket, false)?;
-    link.set(Some(socket.try_clone()?));
-    if events.send(FromAgent::Connected).is_err() {
+    // The other thread begins to speak on it when it hears of it, so that nothing can come before its greeting.
+    let speaking = socket.try_clone()?;
+    if events.send(FromAgent::Connected(speaking)).is_err() {
         return Ok(());
     }
     let mut packet = vec![0; MAX_PACKET];
