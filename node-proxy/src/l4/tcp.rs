@@ -84,7 +84,16 @@ pub(crate) async fn wait_for_either(conn: Conn, client: TcpStream, mut reader: R
             serve(conn, client, reader, Some(dialled)).await;
         }
         Spoken::Opaque | Spoken::Nothing => serve(conn, client, reader, Some(dialled)).await,
-        Spoken::Gone => {}
+        Spoken::Gone => {
+            let Dialled {
+                upstream,
+                chosen,
+                one_pass,
+            } = dialled;
+            reset_on_close(&upstream.stream);
+            TcpRecord::open(&conn, &chosen, one_pass, Instant::now())
+                .close(&conn, Some(Reason::ClientGone));
+        }
     }
 }
 

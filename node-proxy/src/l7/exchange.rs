@@ -4,6 +4,7 @@
 
 use std::cell::Cell;
 use std::net::SocketAddr;
+use std::pin::pin;
 
 use http::{Method, StatusCode, Version};
 use tokio::time::{Instant, sleep};
@@ -28,6 +29,7 @@ use crate::l4::leg;
 use crate::net::buffer::BufferPool;
 use crate::net::connect;
 use crate::net::deadline::Deadline;
+use crate::net::reset_by_peer;
 use crate::record::{self, Pending, Reached, Record};
 
 /// Carries one request of a client connection.
@@ -215,7 +217,14 @@ impl Cx<'_> {
             Some(limit) => self.deadline.set_after(limit.left),
             None => self.deadline.clear(),
         }
-        let tried = self.once(body, client, avoid, reached);
+        let stream = client.stream;
+        let tried = pin!(async {
+            tokio::select! {
+                biased;
+                end = self.once(body, client, avoid, reached) => end,
+                () = reset_by_peer(stream) => Err(Failed::Client),
+            }
+        });
         match self.deadline.guard(tried).await {
             Ok(end) => end,
             Err(_) => Err(Failed::Upstream(
@@ -365,6 +374,7 @@ impl Cx<'_> {
             return (record, Next::Reset);
         }
         if head.keep_alive
+            && self.request.upgrade.is_none()
             && pump.is_done(&upstream.writer)
             && body.is_done()
             && head.framing != Framing::UntilClose
@@ -539,7 +549,7 @@ async fn answer_locally(
 async fn drain(mut body: RequestBody<'_>, deadline: &Deadline) -> bool {
     let mut left = DRAIN_BYTES;
     deadline.set_after(DRAIN_TIMEOUT);
-    let drained = async {
+    let drained = pin!(async {
         loop {
             let count = match body.ready() {
                 Ok(Chunk::Data(data)) => data.len(),
@@ -556,7 +566,7 @@ async fn drain(mut body: RequestBody<'_>, deadline: &Deadline) -> bool {
             left -= count;
             body.consume(count);
         }
-    };
+    });
     deadline.guard(drained).await.unwrap_or(false)
 }
 

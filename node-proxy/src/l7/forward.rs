@@ -16,6 +16,7 @@ use super::pump::{Pump, Sink, Stopped};
 use super::replay::RequestBody;
 use crate::config::STREAM_IDLE_TIMEOUT;
 use crate::net::deadline::{Deadline, Elapsed};
+use crate::net::reset_by_peer;
 
 /// The request's half of an exchange: its body, how far it is, and where it goes.
 pub(crate) struct Upward<'a, 'c> {
@@ -39,6 +40,7 @@ pub(crate) async fn forward(
     moved: &Cell<Instant>,
     until: Option<Instant>,
 ) -> Result<(), Reason> {
+    let mut gone = pin!(reset_by_peer(down.sink.stream));
     let mut sending = pin!(up.pump.run(up.body, &mut up.sink, moved));
     let mut receiving = pin!(down.pump.run(down.body, &mut down.sink, moved));
     let mut sent = false;
@@ -49,13 +51,15 @@ pub(crate) async fn forward(
                 return Poll::Ready(Err(Reason::ClientGone));
             }
         }
-        receiving
-            .as_mut()
-            .poll(context)
-            .map_err(|stopped| match stopped {
-                Stopped::Source => Reason::UpstreamReset,
-                Stopped::Sink => Reason::ClientGone,
-            })
+        match receiving.as_mut().poll(context) {
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+            Poll::Ready(Err(Stopped::Source)) => Poll::Ready(Err(Reason::UpstreamReset)),
+            Poll::Ready(Err(Stopped::Sink)) => Poll::Ready(Err(Reason::ClientGone)),
+            Poll::Pending => gone
+                .as_mut()
+                .poll(context)
+                .map(|()| Err(Reason::ClientGone)),
+        }
     });
     while_moving(deadline, moved, until, STREAM_IDLE_TIMEOUT, both).await
 }

@@ -1,6 +1,7 @@
 //! Answers that the proxy makes itself, and interim answers on their way through.
 
 use std::io;
+use std::pin::pin;
 
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode, Version};
@@ -95,7 +96,7 @@ impl<'c> Responder<'c> {
             out.extend_from_slice(&answer.body);
         }
         self.deadline.set_after(crate::config::HEAD_TIMEOUT);
-        let sent = self.client.writer.flush(self.client.stream, pool);
+        let sent = pin!(self.client.writer.flush(self.client.stream, pool));
         let whole = matches!(self.deadline.guard(sent).await, Ok(Ok(())));
         if whole && !head_only {
             answer.body.len() as u64

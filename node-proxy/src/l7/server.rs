@@ -3,6 +3,8 @@
 //! An idle connection holds its socket, this small task and no buffer: everything a request needs is boxed and freed with
 //! it. A request that cannot be proved is answered and the connection closed; nothing behind it is looked at.
 
+use std::pin::pin;
+
 use tokio::net::TcpStream;
 use weft_h1::{HeadScanner, Limits, Reject, RequestHead};
 use weft_model::reason::Reason;
@@ -10,7 +12,7 @@ use weft_model::reason::Reason;
 use super::exchange::exchange;
 use super::respond::{ClientHalf, Responder};
 use super::upgrade::Switched;
-use crate::config::{CLIENT_IDLE_TIMEOUT, DRAIN_IDLE_TIMEOUT, HEAD_TIMEOUT};
+use crate::config::{CLIENT_IDLE_TIMEOUT, DRAIN_IDLE_TIMEOUT, DRAIN_TIMEOUT, HEAD_TIMEOUT};
 use crate::l4::front::Conn;
 use crate::net::deadline::Deadline;
 use crate::net::reader::Reader;
@@ -48,37 +50,50 @@ pub(crate) async fn serve(conn: Conn, stream: TcpStream, reader: Reader) {
         limits: Limits::default(),
     };
     loop {
-        client.reader.release(&conn.worker.buffers);
-        if client.reader.is_empty() && !wait(&conn, &client).await {
+        let Client {
+            stream,
+            reader,
+            deadline,
+            ..
+        } = &mut client;
+        if reader.is_empty() && !wait(&conn, stream, reader, deadline).await {
             return;
         }
         match Box::pin(busy(&conn, &mut client)).await {
             Next::Again => {}
-            Next::Close => return linger(&mut client).await,
+            Next::Close => return Box::pin(linger(&conn, &mut client)).await,
             Next::Reset => return crate::net::reset_on_close(&client.stream),
-            Next::Switched(switched) => return switched.run(&conn, client).await,
+            Next::Switched(switched) => return Box::pin(switched.run(&conn, client)).await,
         }
     }
 }
 
-/// Waits for the next request's first byte; false when none will come. A drain shortens the wait.
-async fn wait(conn: &Conn, client: &Client) -> bool {
+/// Waits for the next request's first bytes; false when none will come. A drain shortens the wait.
+///
+/// It reads, because readiness alone may be left over from the request before.
+pub(crate) async fn wait(
+    conn: &Conn,
+    stream: &TcpStream,
+    reader: &mut Reader,
+    deadline: &Deadline,
+) -> bool {
     let drained = conn.worker.drained.notified();
     let idle = if conn.worker.draining() {
         DRAIN_IDLE_TIMEOUT
     } else {
         CLIENT_IDLE_TIMEOUT
     };
-    client.deadline.set_after(idle);
-    let readable = async {
+    deadline.set_after(idle);
+    let filled = pin!(async {
+        let mut fill = pin!(reader.fill(stream, &conn.worker.buffers));
         tokio::select! {
             biased;
-            ready = client.stream.readable() => return ready.is_ok(),
-            () = drained => client.deadline.set_after(DRAIN_IDLE_TIMEOUT),
+            filled = &mut fill => return filled,
+            () = drained => deadline.set_after(DRAIN_IDLE_TIMEOUT),
         }
-        client.stream.readable().await.is_ok()
-    };
-    client.deadline.guard(readable).await.unwrap_or(false)
+        fill.await
+    });
+    matches!(deadline.guard(filled).await, Ok(Ok(count)) if count > 0)
 }
 
 /// Handles requests for as long as their bytes are here.
@@ -123,12 +138,14 @@ async fn next_head(conn: &Conn, client: &mut Client) -> Result<Option<RequestHea
         // The first bytes are always looked at, so that what can never be a request is refused at once.
         if !reader.is_empty()
             && (scanner.ready(reader.available(), limits.head) | std::mem::take(&mut first))
-            && let Some((head, length)) = weft_h1::parse_request(reader.available(), limits).map_err(Refusal::Rejected)?
+            && let Some((head, length)) =
+                weft_h1::parse_request(reader.available(), limits).map_err(Refusal::Rejected)?
         {
             reader.consume(length);
             return Ok(Some(head));
         }
-        match deadline.guard(reader.fill(stream, pool)).await {
+        let filled = deadline.guard(pin!(reader.fill(stream, pool))).await;
+        match filled {
             Ok(Ok(0)) | Ok(Err(_)) => return Ok(None),
             Ok(Ok(_)) => {}
             Err(_) if reader.is_empty() => return Ok(None),
@@ -160,25 +177,25 @@ async fn refuse(conn: &Conn, client: &mut Client, refusal: Refusal) -> Next {
     Next::Close
 }
 
-/// Lets the client read what was written before the socket goes: a close with unread input would be a reset.
-async fn linger(client: &mut Client) {
-    let _ = socket2::SockRef::from(&client.stream).shutdown(std::net::Shutdown::Write);
-    client.deadline.set_after(crate::config::DRAIN_TIMEOUT);
-    let mut scratch = [0u8; 1024];
-    let mut left = crate::config::DRAIN_BYTES;
+/// Lets the client read what was written before the socket goes: a close with unread input would be a reset, and a reset
+/// may overtake the answer. Whoever is still sending after a while is cut off.
+async fn linger(conn: &Conn, client: &mut Client) {
     let Client {
-        stream, deadline, ..
+        stream,
+        reader,
+        deadline,
+        ..
     } = client;
-    let drained = async {
-        while left > 0 && stream.readable().await.is_ok() {
-            match stream.try_read(&mut scratch) {
-                Ok(0) => return,
-                Ok(count) => left = left.saturating_sub(count),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(_) => return,
+    let _ = socket2::SockRef::from(&*stream).shutdown(std::net::Shutdown::Write);
+    deadline.set_after(DRAIN_TIMEOUT);
+    let ended = pin!(async {
+        loop {
+            reader.consume(usize::MAX);
+            match reader.fill(stream, &conn.worker.buffers).await {
+                Ok(1..) => tokio::task::coop::consume_budget().await,
+                Ok(0) | Err(_) => return,
             }
         }
-    };
-    // Whoever keeps sending after this is cut off.
-    let _ = deadline.guard(drained).await;
+    });
+    let _ = deadline.guard(ended).await;
 }

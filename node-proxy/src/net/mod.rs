@@ -11,6 +11,8 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
 
 /// First keep-alive probe after this much silence; a vanished peer is noticed by the kernel, not by a table of timers.
 const KEEPALIVE_TIME: Duration = Duration::from_secs(180);
@@ -27,6 +29,12 @@ pub(crate) fn prepare_accepted(socket: &impl AsFd) {
             .with_time(KEEPALIVE_TIME)
             .with_interval(KEEPALIVE_INTERVAL),
     );
+}
+
+/// Resolves when the peer has reset the connection. An orderly end does not count: a client may end its half and wait.
+pub(crate) async fn reset_by_peer(stream: &TcpStream) {
+    // It fails only when the runtime ends, and then everything does.
+    let _ = stream.ready(Interest::ERROR).await;
 }
 
 /// Makes the coming close a reset, so that the peer sees a failure and not an orderly end.
