@@ -137,6 +137,15 @@ impl Agent {
         }
     }
 
+    /// How often a proxy has said something on its newest connection.
+    pub(crate) fn count(&self, pid: u32, word: &ToAgent) -> usize {
+        let state = self.shared.state.lock().unwrap();
+        let peer = state.peers.iter().rfind(|peer| peer.pid == pid);
+        peer.map_or(0, |peer| {
+            peer.said.iter().filter(|said| *said == word).count()
+        })
+    }
+
     /// Pods that a proxy said it held when it connected last.
     pub(crate) fn held_by(&self, pid: u32) -> Vec<String> {
         let state = self.shared.state.lock().unwrap();
@@ -152,8 +161,10 @@ impl Agent {
 
     fn close(&self) {
         shutdown(&self.listener);
-        std::fs::remove_file(&self.path).unwrap();
-        let mut state = self.shared.state.lock().unwrap();
+        let _ = std::fs::remove_file(&self.path);
+        let state = self.shared.state.lock();
+        // Also after a test that failed while it held the lock.
+        let mut state = state.unwrap_or_else(std::sync::PoisonError::into_inner);
         for peer in state.peers.drain(..) {
             shutdown(&peer.socket);
         }

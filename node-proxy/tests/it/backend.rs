@@ -1,5 +1,6 @@
 //! Servers in pods: one that speaks HTTP and remembers every request, and one that does whatever a test says.
 
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,8 +13,6 @@ use crate::world::{PATIENCE, Pod};
 /// A request as a server saw it.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
-    /// Number of the connection, from 0.
-    pub(crate) connection: usize,
     pub(crate) peer: SocketAddr,
     /// Request line and headers, as they came.
     pub(crate) head: String,
@@ -37,6 +36,8 @@ impl Seen {
 
 #[derive(Default)]
 struct Record {
+    /// Open connections by number.
+    streams: Mutex<BTreeMap<usize, TcpStream>>,
     connections: AtomicUsize,
     open: AtomicUsize,
     seen: Mutex<Vec<Seen>>,
@@ -54,7 +55,6 @@ pub(crate) struct Backend {
 pub(crate) struct Conn {
     pub(crate) stream: TcpStream,
     buffer: Vec<u8>,
-    pub(crate) number: usize,
     pub(crate) peer: SocketAddr,
     record: Arc<Record>,
 }
@@ -90,16 +90,19 @@ impl Backend {
                 let number = all.connections.fetch_add(1, Ordering::SeqCst);
                 all.open.fetch_add(1, Ordering::SeqCst);
                 stream.set_nodelay(true).unwrap();
+                let copy = stream.try_clone().unwrap();
+                all.streams.lock().unwrap().insert(number, copy);
                 let (serve, record) = (Arc::clone(&serve), Arc::clone(&all));
                 std::thread::spawn(move || {
                     let conn = Conn {
                         stream,
                         buffer: Vec::new(),
-                        number,
                         peer,
                         record: Arc::clone(&record),
                     };
                     let _ = serve(conn);
+                    // The last descriptor of it: now the peer is told.
+                    record.streams.lock().unwrap().remove(&number);
                     record.open.fetch_sub(1, Ordering::SeqCst);
                 });
             }
@@ -140,8 +143,11 @@ impl Backend {
 
 impl Drop for Backend {
     fn drop(&mut self) {
-        // Wakes the thread that accepts, and closes the port.
+        // Wakes the thread that accepts, and closes the port and all connections.
         let _ = socket2::SockRef::from(&self.listener).shutdown(Shutdown::Both);
+        for stream in self.record.streams.lock().unwrap().values() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
     }
 }
 
@@ -186,7 +192,6 @@ impl Conn {
 
     fn seen(&self, head: String, body: Vec<u8>, trailers: String) -> Seen {
         Seen {
-            connection: self.number,
             peer: self.peer,
             head,
             body,
@@ -240,7 +245,7 @@ impl Conn {
         }
     }
 
-    fn until(&mut self, end: &[u8]) -> io::Result<Vec<u8>> {
+    pub(crate) fn until(&mut self, end: &[u8]) -> io::Result<Vec<u8>> {
         loop {
             if let Some(at) = self.buffer.windows(end.len()).position(|w| w == end) {
                 return Ok(self.buffer.drain(..at + end.len()).collect());
@@ -249,7 +254,7 @@ impl Conn {
         }
     }
 
-    fn exactly(&mut self, count: usize) -> io::Result<Vec<u8>> {
+    pub(crate) fn exactly(&mut self, count: usize) -> io::Result<Vec<u8>> {
         while self.buffer.len() < count {
             self.some_more()?;
         }
@@ -265,7 +270,12 @@ impl Conn {
 
     fn more(&mut self) -> io::Result<bool> {
         let mut piece = [0; 64 * 1024];
-        let count = self.stream.read(&mut piece)?;
+        let count = loop {
+            match self.stream.read(&mut piece) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
         self.buffer.extend_from_slice(&piece[..count]);
         Ok(count > 0)
     }

@@ -199,11 +199,16 @@ impl Client {
 
     fn more(&mut self) -> io::Result<()> {
         let mut piece = [0; 64 * 1024];
-        match self.stream.read(&mut piece)? {
-            0 => Err(ErrorKind::UnexpectedEof.into()),
-            count => {
-                self.buffer.extend_from_slice(&piece[..count]);
-                Ok(())
+        loop {
+            match self.stream.read(&mut piece) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(count) => {
+                    self.buffer.extend_from_slice(&piece[..count]);
+                    return Ok(());
+                }
+                // A child of another test has ended.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
     }

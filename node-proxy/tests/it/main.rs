@@ -10,4 +10,14 @@ mod mesh;
 mod proxy;
 mod world;
 
+mod hostile_client;
+mod hostile_server;
+mod lifecycle;
+mod limits;
+mod nodes;
 mod plain;
+mod pressure;
+mod retry;
+mod routing;
+mod tcp;
+mod telemetry;

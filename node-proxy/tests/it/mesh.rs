@@ -112,7 +112,10 @@ impl Mesh {
 
 impl Drop for Mesh {
     fn drop(&mut self) {
-        self.leave();
+        self.stop.cancel();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 

@@ -18,8 +18,8 @@ use crate::world::PATIENCE;
 pub(crate) struct Spawn {
     /// Value of `--access-log-format`.
     pub(crate) format: &'static str,
-    /// Limit of open descriptors.
-    pub(crate) descriptors: u32,
+    /// Limit of open descriptors; none = whatever the tests have.
+    pub(crate) descriptors: Option<u32>,
     /// Value of `--workers`.
     pub(crate) workers: usize,
 }
@@ -28,7 +28,7 @@ impl Default for Spawn {
     fn default() -> Self {
         Self {
             format: "json",
-            descriptors: 65536,
+            descriptors: None,
             workers: 2,
         }
     }
@@ -46,12 +46,23 @@ impl Proxy {
         static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let log = File::create(dir.join(format!("log-{number}"))).unwrap();
-        let child = Command::new("sh")
-            .args(["-c", "ulimit -n \"$0\"; exec \"$@\""])
-            .arg(spawn.descriptors.to_string())
+        // It dies with the thread of its test, however that ends.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "sh", "-c"])
+            .arg("ulimit -n $0 > /dev/null; exec \"$@\"")
+            .arg(
+                spawn
+                    .descriptors
+                    .map_or("-S".to_owned(), |limit| limit.to_string()),
+            )
             .arg(env!("CARGO_BIN_EXE_weft-proxy"))
             .args(["--node-name", "node1", "--operator", &mesh.uri()])
-            .args(["--metrics-listen", "127.0.0.1:0", "--ready-listen", "127.0.0.1:0"])
+            .args([
+                "--metrics-listen",
+                "127.0.0.1:0",
+                "--ready-listen",
+                "127.0.0.1:0",
+            ])
             .args(["--workers", &spawn.workers.to_string()])
             .args(["--access-log", "all", "--access-log-format", spawn.format])
             .arg("--access-log-file")
@@ -118,7 +129,12 @@ impl Proxy {
     /// CPU time used so far.
     pub(crate) fn cpu(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
-        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        let fields: Vec<&str> = stat
+            .rsplit_once(')')
+            .unwrap()
+            .1
+            .split_whitespace()
+            .collect();
         let ticks = |field: usize| fields[field].parse::<u64>().unwrap();
         Duration::from_millis((ticks(11) + ticks(12)) * 10)
     }
@@ -150,7 +166,12 @@ impl Drop for Proxy {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("--- proxy {}\n{}", self.number, self.log());
+            let log = self.dir.join(format!("log-{}", self.number));
+            eprintln!(
+                "--- proxy {}\n{}",
+                self.number,
+                std::fs::read_to_string(log).unwrap_or_default()
+            );
         }
     }
 }

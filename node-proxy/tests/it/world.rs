@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use weft_model::capture::CaptureSpec;
+use weft_model::table::Tables;
 use weft_netns::Netns;
 use weft_redirect::{Flavour, Iptables, capture};
 
@@ -128,6 +129,15 @@ impl World {
         proxy
     }
 
+    /// Waits until the tables on the proxy's disk are as they should be.
+    pub(crate) fn saved(&self, enough: impl Fn(&Tables) -> bool) {
+        let file = self.dir.path().join("proxy").join(weft_tables::FILE);
+        eventually("the tables are on disk", || {
+            std::fs::read(&file)
+                .is_ok_and(|bytes| enough(&weft_tables::decode(&bytes).unwrap().tables))
+        });
+    }
+
     /// An HTTP server in v1 that answers 200 with its name.
     pub(crate) fn web(&self) -> Backend {
         Backend::http(&self.v1, APP, |_| ok("v1"))
@@ -204,9 +214,7 @@ fn pod(node: &Netns, name: &'static str, ip4: [u8; 4], bridged: bool) -> Pod {
     ip(node, &setup);
     ip(
         &ns,
-        &format!(
-            "address add {ip4}/24 dev eth0\nlink set eth0 up\nroute add default via {gate}\n"
-        ),
+        &format!("address add {ip4}/24 dev eth0\nlink set eth0 up\nroute add default via {gate}\n"),
     );
     Pod { name, ns, ip: ip4 }
 }

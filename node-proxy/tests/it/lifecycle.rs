@@ -1,0 +1,252 @@
+//! Agents, operators and proxies come and go; what is carried goes on.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use weft_wire::pod::{ToAgent, ToProxy};
+
+use crate::backend::{Backend, echo};
+use crate::client::{Client, Ending};
+use crate::proxy::Spawn;
+use crate::world::{ONE, TCP, World, eventually};
+
+#[test]
+fn every_pod_is_acknowledged_before_ready_is_said() {
+    let world = World::new();
+    world
+        .agent
+        .wait(world.proxy.pid(), "three acks and Ready", |said| {
+            let acks = said
+                .iter()
+                .filter(|word| matches!(word, ToAgent::Ack { .. }))
+                .count();
+            acks == 3 && said.last() == Some(&ToAgent::Ready)
+        });
+    assert!(world.agent.held_by(world.proxy.pid()).is_empty());
+}
+
+#[test]
+fn a_restarted_agent_is_told_what_is_held_and_connections_go_on() {
+    let mut world = World::new();
+    let _web = world.web();
+    let _tcp = Backend::raw(&world.v1, TCP, echo);
+    let mut stream = world.dial_to(ONE, TCP);
+    stream.send("a");
+    stream.exactly(1).unwrap();
+    world.agent.restart();
+    world.agent.ready(world.proxy.pid());
+    let held = world.agent.held_by(world.proxy.pid());
+    assert_eq!(held, ["uid-client", "uid-v1", "uid-v2"]);
+    stream.send("b");
+    assert_eq!(stream.exactly(1).unwrap(), b"b");
+    assert_eq!(world.dial().get("/").status, 200);
+}
+
+#[test]
+fn a_drained_proxy_finishes_what_runs_and_leaves() {
+    let mut world = World::new();
+    let web = world.answering(|seen| crate::world::ok(seen.line()));
+    let _tcp = Backend::raw(&world.v1, TCP, echo);
+    let mut stream = world.dial_to(ONE, TCP);
+    stream.send("a");
+    stream.exactly(1).unwrap();
+    let mut kept = world.dial();
+    assert_eq!(kept.get("/1").status, 200);
+    let next = world.another(&Spawn::default());
+    world.agent.tell(world.proxy.pid(), &ToProxy::Drain);
+    eventually("it has heard", || world.proxy.log().contains("drain"));
+    // A request on a kept connection is answered, and the client told to come again elsewhere.
+    let answer = kept.get("/2");
+    assert_eq!(
+        (answer.status, answer.header("connection")),
+        (200, Some("close"))
+    );
+    assert_eq!(kept.ending(), Ending::Closed);
+    // New connections are the next proxy's.
+    for _ in 0..20 {
+        assert_eq!(world.dial().get("/3").status, 200);
+    }
+    eventually("the next proxy has counted them", || {
+        next.metrics()
+            .sum("istio_requests_total", &["reporter=\"source\""])
+            == 20.0
+    });
+    assert!(world.proxy.runs());
+    stream.send("b");
+    assert_eq!(stream.exactly(1).unwrap(), b"b");
+    stream.half_close();
+    assert_eq!(stream.rest().unwrap(), b"");
+    drop(stream);
+    assert!(world.proxy.ended(Duration::from_secs(5)).success());
+    assert_eq!(world.dial().get("/4").status, 200);
+    assert_eq!(web.hits(), 23);
+}
+
+#[test]
+fn silent_connections_do_not_keep_a_drained_proxy_for_ever() {
+    let mut world = World::new();
+    let _web = world.web();
+    let mut silent = world.dial();
+    assert!(silent.is_silent(Duration::from_millis(50)));
+    let _next = world.another(&Spawn::default());
+    world.agent.tell(world.proxy.pid(), &ToProxy::Drain);
+    assert!(world.proxy.ended(Duration::from_secs(40)).success());
+    assert_eq!(silent.ending(), Ending::Closed);
+}
+
+#[test]
+fn five_handovers_lose_no_request() {
+    let world = World::new();
+    let web = world.web();
+    let (stop, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..3)
+            .map(|kind| {
+                let (world, stop, sent) = (&world, &stop, &sent);
+                scope.spawn(move || {
+                    let mut kept: Option<Client> = None;
+                    while !stop.load(Ordering::Relaxed) {
+                        let mut client = kept.take().unwrap_or_else(|| world.dial());
+                        let answer = client.get("/");
+                        assert_eq!(answer.status, 200);
+                        sent.fetch_add(1, Ordering::Relaxed);
+                        if kind > 0 && answer.header("connection") != Some("close") {
+                            kept = Some(client);
+                        }
+                    }
+                })
+            })
+            .collect();
+        let mut others: Vec<crate::proxy::Proxy> = Vec::new();
+        for _ in 0..5 {
+            let next = world.another(&Spawn::default());
+            let old = others
+                .last()
+                .map_or(world.proxy.pid(), crate::proxy::Proxy::pid);
+            world.agent.tell(old, &ToProxy::Drain);
+            if let Some(old) = others.last_mut() {
+                assert!(old.ended(Duration::from_secs(10)).success());
+            }
+            let before = sent.load(Ordering::Relaxed);
+            eventually("traffic goes on", || {
+                sent.load(Ordering::Relaxed) > before + 50
+            });
+            others.push(next);
+        }
+        stop.store(true, Ordering::Relaxed);
+        clients
+            .into_iter()
+            .for_each(|client| client.join().unwrap());
+        assert_eq!(web.hits(), sent.load(Ordering::Relaxed));
+    });
+}
+
+#[test]
+fn connections_wait_while_there_is_no_proxy_and_the_next_one_answers_them() {
+    let mut world = World::new();
+    let _web = world.web();
+    assert_eq!(world.dial().get("/").status, 200);
+    world.proxy.signal(Signal::SIGKILL);
+    world.proxy.ended(Duration::from_secs(5));
+    let mut waiting = world.dial();
+    waiting.send("GET / HTTP/1.1\r\nhost: one\r\n\r\n");
+    let _next = world.another(&Spawn::default());
+    assert_eq!(waiting.response().status, 200);
+}
+
+#[test]
+fn without_an_operator_a_restarted_proxy_serves_from_disk() {
+    let mut world = World::routed(crate::routing::ADMIN_IS_ANSWERED_HERE);
+    let _web = world.web();
+    let mut client = world.dial();
+    assert_eq!(
+        (client.get("/").status, client.get("/admin").status),
+        (200, 403)
+    );
+    world.saved(|tables| !tables.policies.is_empty());
+    world.mesh.leave();
+    assert_eq!(
+        (client.get("/").status, client.get("/admin").status),
+        (200, 403)
+    );
+    world.proxy.signal(Signal::SIGKILL);
+    world.proxy.ended(Duration::from_secs(5));
+    let next = world.another(&Spawn::default());
+    let mut client = world.dial();
+    assert_eq!(
+        (client.get("/").status, client.get("/admin").status),
+        (200, 403)
+    );
+    assert_eq!(next.get("/healthz/ready"), "ready\n");
+}
+
+#[test]
+fn a_released_pod_is_idle_when_its_last_connection_has_ended() {
+    let world = World::new();
+    let _tcp = Backend::raw(&world.v1, TCP, echo);
+    let mut stream = world.dial_to(ONE, TCP);
+    stream.send("a");
+    stream.exactly(1).unwrap();
+    let (pid, uid) = (world.proxy.pid(), "uid-client".to_owned());
+    let idle = ToAgent::Idle { uid: uid.clone() };
+    world.agent.tell(
+        pid,
+        &ToProxy::Releasing {
+            uid: "uid-v2".to_owned(),
+        },
+    );
+    let at_once = ToAgent::Idle {
+        uid: "uid-v2".to_owned(),
+    };
+    world
+        .agent
+        .wait(pid, "that v2 is idle", |said| said.contains(&at_once));
+    world
+        .agent
+        .tell(pid, &ToProxy::Releasing { uid: uid.clone() });
+    stream.send("b");
+    assert_eq!(stream.exactly(1).unwrap(), b"b");
+    world
+        .agent
+        .wait(pid, "nothing yet", |said| !said.contains(&idle));
+    stream.half_close();
+    stream.rest().unwrap();
+    world
+        .agent
+        .wait(pid, "that the client is idle", |said| said.contains(&idle));
+    // The release is called off: being idle is nobody's business any more.
+    world.agent.tell(pid, &ToProxy::Keep { uid });
+    let said = |agent: &crate::agent::Agent| agent.count(pid, &idle);
+    let before = said(&world.agent);
+    let mut stream = world.dial_to(ONE, TCP);
+    stream.send("a");
+    stream.exactly(1).unwrap();
+    stream.half_close();
+    stream.rest().unwrap();
+    let closed = ["reporter=\"source\""];
+    eventually("the connection has ended", || {
+        world
+            .proxy
+            .metrics()
+            .sum("istio_tcp_connections_closed_total", &closed)
+            == 2.0
+    });
+    assert_eq!(said(&world.agent), before);
+}
+
+#[test]
+fn a_termination_signal_is_an_orderly_end() {
+    let mut world = World::new();
+    let _web = world.web();
+    let mut client = world.dial();
+    assert_eq!(client.get("/").status, 200);
+    drop(client);
+    world.proxy.signal(Signal::SIGTERM);
+    assert_eq!(world.proxy.ended(Duration::from_secs(12)).code(), Some(0));
+    let socket = world
+        .dir
+        .path()
+        .join(format!("proxy-{}.sock", world.proxy.pid()));
+    assert!(!socket.exists(), "its admin socket is left behind");
+}

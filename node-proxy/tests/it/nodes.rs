@@ -1,0 +1,148 @@
+//! Traffic that leaves or enters the node: the client's address stays, and each node reports its own half.
+
+use crate::backend::{Backend, echo};
+use crate::client::{Client, Ending};
+use crate::world::{APP, FAR, HTTP, ONE, TCP, World, eventually, ok};
+
+#[test]
+fn http_from_another_node_enters_with_its_address_and_is_reported_by_the_destination() {
+    let world = World::new();
+    let backend = world.web();
+    let mut client = Client::connect(&world.far, world.v1.at(APP)).unwrap();
+    for _ in 0..3 {
+        assert_eq!(client.get("/").text(), "v1");
+    }
+    let mut other = Client::connect(&world.far, world.v1.at(APP)).unwrap();
+    assert_eq!(other.get("/").text(), "v1");
+    assert_eq!(backend.last().peer.ip(), world.far.ip);
+    assert_eq!(backend.connections(), 1);
+    eventually("four requests are counted", || {
+        let labels = [
+            "reporter=\"destination\"",
+            "source_workload=\"far\"",
+            "destination_workload=\"web-v1\"",
+            "response_code=\"200\"",
+        ];
+        world.proxy.metrics().sum("istio_requests_total", &labels) == 4.0
+    });
+    assert_eq!(
+        world
+            .proxy
+            .metrics()
+            .sum("istio_requests_total", &["reporter=\"source\""]),
+        0.0
+    );
+}
+
+#[test]
+fn tcp_from_another_node_enters_with_its_address() {
+    let world = World::new();
+    let _backend = Backend::raw(&world.v1, TCP, |mut conn| {
+        conn.send(format!("{}\n", conn.peer.ip()))?;
+        echo(conn)
+    });
+    let mut client = Client::connect(&world.far, world.v1.at(TCP)).unwrap();
+    assert_eq!(client.until(b"\n").unwrap(), b"10.244.2.5\n");
+    client.send("hello");
+    assert_eq!(client.exactly(5).unwrap(), b"hello");
+    client.half_close();
+    assert_eq!(client.rest().unwrap(), b"");
+    eventually("bytes are counted both ways", || {
+        let metrics = world.proxy.metrics();
+        let labels = ["reporter=\"destination\"", "request_protocol=\"tcp\""];
+        metrics.sum("istio_tcp_received_bytes_total", &labels) == 5.0
+            && metrics.sum("istio_tcp_sent_bytes_total", &labels) == 16.0
+            && metrics.sum("istio_tcp_connections_closed_total", &labels) == 1.0
+    });
+    let mut client = Client::connect(&world.far, world.v1.at(1234)).unwrap();
+    assert_eq!(client.ending(), Ending::Reset);
+}
+
+#[test]
+fn http_to_another_node_leaves_with_the_pods_address_and_is_reported_by_the_source() {
+    let world = World::new();
+    let backend = Backend::http(&world.far, APP, |_| ok("far"));
+    assert_eq!(world.dial_to(FAR, HTTP).get("/").text(), "far");
+    assert_eq!(backend.last().peer.ip(), world.client.ip);
+    // By its own address it is the same workload.
+    assert_eq!(world.dial_to(world.far.ip, APP).get("/").text(), "far");
+    assert_eq!(backend.connections(), 1);
+    eventually("two requests are counted", || {
+        let labels = [
+            "reporter=\"source\"",
+            "source_workload=\"client\"",
+            "destination_workload=\"far\"",
+            "destination_service=\"far.shop.svc.cluster.local\"",
+        ];
+        world.proxy.metrics().sum("istio_requests_total", &labels) == 2.0
+    });
+    assert_eq!(
+        world
+            .proxy
+            .metrics()
+            .sum("istio_requests_total", &["reporter=\"destination\""]),
+        0.0
+    );
+}
+
+#[test]
+fn tcp_to_another_node_is_carried() {
+    let world = World::new();
+    let backend = Backend::raw(&world.far, TCP, echo);
+    let mut client = world.dial_to(FAR, TCP);
+    client.send("hello");
+    assert_eq!(client.exactly(5).unwrap(), b"hello");
+    assert_eq!(backend.connections(), 1);
+}
+
+#[test]
+fn what_is_outside_the_mesh_passes_untouched() {
+    let world = World::new();
+    crate::world::ip(&world.far.ns, "address add 192.0.2.7/32 dev eth0\n");
+    crate::world::ip(&world.node, "route add 192.0.2.7/32 via 10.244.2.5\n");
+    let outside = crate::world::Pod {
+        name: "outside",
+        ns: world.far.ns.try_clone().unwrap(),
+        ip: [192, 0, 2, 7].into(),
+    };
+    let backend = Backend::http(&outside, APP, |seen| ok(seen.line()));
+    let mut client = world.dial_to(outside.ip, APP);
+    client.send("GET /x HTTP/1.1\r\nHost: outside\r\nConnection: keep-alive\r\nX_Odd: 1\r\n\r\n");
+    assert_eq!(client.response().text(), "GET /x");
+    assert_eq!(
+        backend.last().head,
+        "GET /x HTTP/1.1\r\nHost: outside\r\nConnection: keep-alive\r\nX_Odd: 1\r\n\r\n"
+    );
+    eventually("it is counted as passing through", || {
+        let labels = [
+            "destination_service_name=\"PassthroughCluster\"",
+            "reporter=\"source\"",
+        ];
+        world
+            .proxy
+            .metrics()
+            .sum("istio_tcp_connections_opened_total", &labels)
+            == 1.0
+    });
+}
+
+#[test]
+fn a_pods_own_address_is_one_pass_without_routes() {
+    let world = World::routed(crate::routing::ADMIN_IS_ANSWERED_HERE);
+    let backend = world.web();
+    let mut client = world.dial_to(world.v1.ip, APP);
+    assert_eq!(client.get("/admin").text(), "v1");
+    assert_eq!(backend.last().peer.ip(), world.client.ip);
+    // The routes belong to the service's address.
+    assert_eq!(world.dial_to(ONE, HTTP).get("/admin").status, 403);
+    eventually("one pass is reported by both sides", || {
+        let metrics = world.proxy.metrics();
+        ["source", "destination"].iter().all(|reporter| {
+            let reporter = format!("reporter=\"{reporter}\"");
+            metrics.sum(
+                "istio_requests_total",
+                &[&reporter, "response_code=\"200\""],
+            ) == 1.0
+        })
+    });
+}

@@ -1,0 +1,252 @@
+//! Opaque connections: every byte, every end and every reset arrives as it was meant.
+
+use std::io::{Read, Write};
+use std::time::Duration;
+
+use crate::backend::{Backend, echo};
+use crate::client::{Client, Ending, timed};
+use crate::world::{ANY, ONE, TCP, WEB, World, eventually};
+
+#[test]
+fn bytes_are_echoed_with_the_clients_address() {
+    let world = World::new();
+    for port in [TCP, ANY] {
+        let backend = Backend::raw(&world.v1, port, |mut conn| {
+            conn.send(format!("{}\n", conn.peer.ip()))?;
+            echo(conn)
+        });
+        let mut client = world.dial_to(ONE, port);
+        assert_eq!(client.until(b"\n").unwrap(), b"10.244.1.10\n");
+        client.send(b"\0\xff any bytes");
+        assert_eq!(client.exactly(12).unwrap(), b"\0\xff any bytes");
+        client.half_close();
+        assert_eq!(client.rest().unwrap(), b"");
+        assert_eq!(backend.connections(), 1);
+    }
+}
+
+#[test]
+fn a_server_that_speaks_first_is_heard_at_once_on_an_undeclared_port() {
+    let world = World::new();
+    let _backend = Backend::raw(&world.v1, ANY, |mut conn| {
+        conn.send("220 ready\r\n")?;
+        echo(conn)
+    });
+    // Whatever happens once (tables, first connection) is not what a banner waits for.
+    world.dial_to(ONE, ANY).until(b"\r\n").unwrap();
+    let (mut client, took) = timed(|| {
+        let mut client = world.dial_to(ONE, ANY);
+        assert_eq!(client.until(b"\r\n").unwrap(), b"220 ready\r\n");
+        client
+    });
+    assert!(took < Duration::from_millis(100), "{took:?}");
+    client.send("GET / HTTP/1.1 is not http here\r\n");
+    assert_eq!(
+        client.until(b"\n").unwrap(),
+        b"GET / HTTP/1.1 is not http here\r\n"
+    );
+}
+
+#[test]
+fn http_on_an_undeclared_port_is_found_even_when_it_comes_late() {
+    let world = World::new();
+    let _backend = Backend::http(&world.v1, ANY, |_| crate::world::ok("found"));
+    assert_eq!(world.dial_to(ONE, ANY).get("/").text(), "found");
+    let mut client = world.dial_to(ONE, ANY);
+    // Longer than the proxy waits before it dials.
+    assert!(client.is_silent(Duration::from_millis(50)));
+    client.send("GE");
+    assert!(client.is_silent(Duration::from_millis(50)));
+    client.send("T / HTTP/1.1\r\nhost: one\r\n\r\n");
+    assert_eq!(client.response().text(), "found");
+    eventually("both are requests", || {
+        world
+            .proxy
+            .metrics()
+            .sum("istio_requests_total", &["reporter=\"source\""])
+            == 2.0
+    });
+}
+
+/// A protocol of words that begin like an HTTP method must not wait for ever.
+#[test]
+fn words_that_could_become_http_are_carried_in_the_end() {
+    let world = World::new();
+    let _backend = Backend::raw(&world.v1, ANY, echo);
+    for pause in [0, 50] {
+        let mut client = world.dial_to(ONE, ANY);
+        std::thread::sleep(Duration::from_millis(pause));
+        client.send("PUT");
+        assert_eq!(client.exactly(3).unwrap(), b"PUT");
+    }
+}
+
+#[test]
+fn http2_is_carried_as_bytes_and_counted() {
+    let world = World::new();
+    let _backend = Backend::raw(&world.v1, ANY, echo);
+    let mut client = world.dial_to(ONE, ANY);
+    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    assert_eq!(
+        client.exactly(24).unwrap(),
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    );
+    assert_eq!(
+        world.proxy.metrics().sum("weft_http2_as_tcp_total", &[]),
+        1.0
+    );
+}
+
+#[test]
+fn each_half_ends_on_its_own() {
+    let world = World::new();
+    let _backend = Backend::raw(&world.v1, TCP, |mut conn| {
+        conn.send("server's half\n")?;
+        conn.stream.shutdown(std::net::Shutdown::Write)?;
+        let mut rest = String::new();
+        conn.stream.read_to_string(&mut rest)?;
+        assert_eq!(rest, "client's half");
+        Ok(())
+    });
+    let mut client = world.dial_to(ONE, TCP);
+    assert_eq!(client.rest().unwrap(), b"server's half\n");
+    client.send("client's half");
+    client.half_close();
+    drop(client);
+    let _backend = Backend::raw(&world.v1, ANY, |mut conn| {
+        let mut rest = String::new();
+        conn.stream.read_to_string(&mut rest)?;
+        conn.send(format!("{} bytes", rest.len()))
+    });
+    let mut client = world.dial_to(ONE, ANY);
+    client.send("0123456789");
+    client.half_close();
+    assert_eq!(client.rest().unwrap(), b"10 bytes");
+    // Nothing at all is a conversation too.
+    let mut client = world.dial_to(ONE, ANY);
+    client.half_close();
+    assert_eq!(client.rest().unwrap(), b"0 bytes");
+}
+
+#[test]
+fn sixty_four_mebibytes_arrive_whole_both_ways_at_once() {
+    const SIZE: usize = 64 << 20;
+    let world = World::new();
+    let _backend = Backend::raw(&world.v1, TCP, echo);
+    let client = world.dial_to(ONE, TCP);
+    let pattern: Vec<u8> = (0..1_000_003u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 11) as u8)
+        .collect();
+    let (mut writing, mut reading) = (client.stream.try_clone().unwrap(), &client.stream);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut left = SIZE;
+            while left > 0 {
+                let piece = &pattern[..left.min(pattern.len())];
+                writing.write_all(piece).unwrap();
+                left -= piece.len();
+            }
+            writing.shutdown(std::net::Shutdown::Write).unwrap();
+        });
+        let (mut at, mut piece) = (0, vec![0; 256 * 1024]);
+        loop {
+            let count = reading.read(&mut piece).unwrap();
+            if count == 0 {
+                break;
+            }
+            for byte in &piece[..count] {
+                assert!(*byte == pattern[at % pattern.len()], "byte {at} differs");
+                at += 1;
+            }
+        }
+        assert_eq!(at, SIZE);
+    });
+}
+
+#[test]
+fn a_closed_port_is_a_reset_and_fast() {
+    let world = World::new();
+    for (ip, port) in [(ONE, TCP), (WEB, TCP), (world.v1.ip, 1234)] {
+        let mut client = world.dial_to(ip, port);
+        client.send("x");
+        let (ending, took) = timed(|| client.ending());
+        assert_eq!(ending, Ending::Reset);
+        assert!(took < Duration::from_millis(500), "{ip}:{port} {took:?}");
+    }
+    eventually("they are counted", || {
+        let labels = ["response_flags=\"UF\"", "reporter=\"source\""];
+        world
+            .proxy
+            .metrics()
+            .sum("istio_tcp_connections_closed_total", &labels)
+            == 3.0
+    });
+}
+
+#[test]
+fn a_reset_is_a_reset_on_the_other_side() {
+    let world = World::new();
+    let backend = Backend::raw(&world.v1, TCP, |mut conn| {
+        conn.exactly(1)?;
+        conn.reset();
+        Ok(())
+    });
+    let mut client = world.dial_to(ONE, TCP);
+    client.send("x");
+    assert_eq!(client.ending(), Ending::Reset);
+    drop(backend);
+    let resets = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    for port in [TCP, ANY] {
+        let count = resets.clone();
+        let backend = Backend::raw(&world.v1, port, move |mut conn| {
+            if !conn.drained() {
+                count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            }
+            Ok(())
+        });
+        let client = world.dial_to(ONE, port);
+        eventually("the server is reached", || backend.connections() == 1);
+        client.reset();
+        eventually("the server is told", || backend.open() == 0);
+    }
+    assert_eq!(resets.load(std::sync::atomic::Ordering::SeqCst), 2);
+}
+
+#[test]
+fn a_dead_endpoint_is_passed_over_for_a_living_one() {
+    let world = World::new();
+    let _v2 = Backend::raw(&world.v2, TCP, echo);
+    for _ in 0..20 {
+        let mut client = world.dial_to(WEB, TCP);
+        client.send("hello");
+        assert_eq!(client.exactly(5).unwrap(), b"hello");
+    }
+}
+
+#[test]
+fn the_proxys_own_ports_are_refused() {
+    let world = World::new();
+    for port in [15001, 15006, 15008] {
+        for ip in [world.client.ip, world.v1.ip] {
+            let refused = match Client::connect(&world.client, (ip, port).into()) {
+                Err(_) => true,
+                Ok(mut client) => {
+                    client.send("x");
+                    client.ending() == Ending::Reset
+                }
+            };
+            assert!(refused, "{ip}:{port}");
+        }
+    }
+    // Nothing went round in circles.
+    eventually("nothing is left open", || {
+        world
+            .proxy
+            .metrics()
+            .sum("istio_tcp_connections_opened_total", &[])
+            == world
+                .proxy
+                .metrics()
+                .sum("istio_tcp_connections_closed_total", &[])
+    });
+}
