@@ -1,6 +1,10 @@
 //! The registry of kinds: one line per kind makes its variant, its decoding and its map in the snapshot.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fmt,
+    sync::Arc,
+};
 
 use crate::decode::FieldError;
 use crate::located::{Duplicate, Located, Place};
@@ -140,8 +144,8 @@ macro_rules! kinds {
                 let name = object.value.metadata().key();
                 match object.value.clone() {
                     $(Object::$kind(value) => {
-                        let dropped = put(&mut self.$map, name.clone(), object.map(|_| value));
-                        self.note(Kind::$kind, name, dropped);
+                        let dropped = put(&mut self.$map, name, object.map(|_| value));
+                        self.note(Kind::$kind, dropped);
                     })+
                     Object::Other(value) => {
                         let key = (value.kind.clone(), name);
@@ -150,7 +154,8 @@ macro_rules! kinds {
                 }
             }
 
-            /// Removes an object; nothing happens when it is not there.
+            /// Removes an object; nothing happens when it is not there. One that lost to it does not come back: whoever
+            /// reads files makes a new snapshot of them.
             pub fn remove(&mut self, kind: Kind, name: &Name) {
                 match kind {
                     $(Kind::$kind => drop(self.$map.remove(name)),)+
@@ -234,31 +239,36 @@ impl Snapshot {
         snapshot
     }
 
-    fn note(&mut self, kind: Kind, name: Name, dropped: Option<Place>) {
-        if let Some(dropped) = dropped {
-            self.duplicates.push(Duplicate {
+    fn note(&mut self, kind: Kind, dropped: Option<(Name, Place)>) {
+        self.duplicates
+            .extend(dropped.map(|(name, dropped)| Duplicate {
                 kind,
                 name,
                 dropped,
-            });
-        }
+            }));
     }
 }
 
-/// Puts the value unless one with a greater place is there; returns the place of a loser of the same layer.
-fn put<K: Ord, T>(map: &mut BTreeMap<K, Located<T>>, key: K, new: Located<T>) -> Option<Place> {
-    let Some(old) = map.get(&key) else {
-        map.insert(key, new);
-        return None;
+/// Puts the value unless one with a greater place is there; returns the loser of the same layer.
+fn put<K: Ord + Clone, T>(
+    map: &mut BTreeMap<K, Located<T>>,
+    key: K,
+    new: Located<T>,
+) -> Option<(K, Place)> {
+    let mut there = match map.entry(key) {
+        Entry::Vacant(free) => {
+            free.insert(new);
+            return None;
+        }
+        Entry::Occupied(there) => there,
     };
-    let same_document = old.place.file == new.place.file && old.place.line == new.place.line;
-    let finding = !same_document && old.place.layer == new.place.layer;
-    let loser = if new.place >= old.place {
-        let loser = old.place.clone();
-        map.insert(key, new);
-        loser
+    let old = &there.get().place;
+    let same_document = old.file == new.place.file && old.line == new.place.line;
+    let finding = !same_document && old.layer == new.place.layer;
+    let loser = if new.place >= *old {
+        there.insert(new).place
     } else {
         new.place
     };
-    finding.then_some(loser)
+    finding.then(|| (there.key().clone(), loser))
 }
