@@ -11,14 +11,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use weft_lab::isolate::{Room, Side, enter};
 use weft_lab::manifests::Manifests;
 use weft_lab::object::of_kind;
-use weft_lab::{Event, Lab, LabConfig, preflight};
+use weft_lab::{Event, Lab, LabConfig, View, preflight};
 
 use crate::demo::reading::{Meter, Reading};
 use crate::demo::traffic::{Traffic, fallback};
 use crate::demo::{edges, numbers, report, samples};
 use crate::render::{self, Format, Screen};
 
-/// Pods must be ready within this time of the daemons.
+/// Within this time at least one more pod must become ready.
 const PODS_DEADLINE: Duration = Duration::from_secs(60);
 /// Tables must be acknowledged within this time of the pods.
 const TABLES_DEADLINE: Duration = Duration::from_secs(20);
@@ -256,7 +256,7 @@ async fn up(
 ) -> anyhow::Result<(Lab, Traffic)> {
     config.report = Arc::new(move |event| news.take(started, event));
     let lab = Lab::up(config).await?;
-    let view = lab.settled(PODS_DEADLINE).await?;
+    let view = settled(&lab).await?;
     step(started, &format!("all {} pods ready", view.pods.len()));
     lab.synced(TABLES_DEADLINE).await?;
     let (traffic, troubles) = Traffic::start(&lab).await;
@@ -264,6 +264,18 @@ async fn up(
         .iter()
         .for_each(|trouble| step(started, &format!("warning: {trouble}")));
     Ok((lab, traffic))
+}
+
+/// Waits for the pods for as long as some become ready: hundreds of them take their time.
+async fn settled(lab: &Lab) -> anyhow::Result<Arc<View>> {
+    let ready = || lab.view().pods.values().filter(|pod| pod.ready).count();
+    loop {
+        let before = ready();
+        match lab.settled(PODS_DEADLINE).await {
+            Err(_) if ready() > before => {}
+            settled => return settled,
+        }
+    }
 }
 
 /// Shows the numbers until the duration is over, and gives what happened in it and how long it was; none when somebody

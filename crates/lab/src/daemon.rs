@@ -76,6 +76,7 @@ pub struct Daemon {
     pid: u32,
     log: PathBuf,
     ready: SocketAddr,
+    metrics: SocketAddr,
 }
 
 /// How to start one.
@@ -88,6 +89,7 @@ pub(crate) struct Launch {
     pub(crate) arguments: Vec<String>,
     pub(crate) logs: PathBuf,
     pub(crate) ready: SocketAddr,
+    pub(crate) metrics: SocketAddr,
 }
 
 impl Daemon {
@@ -125,6 +127,7 @@ impl Daemon {
             pid,
             log,
             ready: launch.ready,
+            metrics: launch.metrics,
         })
     }
 
@@ -138,6 +141,12 @@ impl Daemon {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Where it serves `/metrics`.
+    #[must_use]
+    pub fn metrics(&self) -> SocketAddr {
+        self.metrics
     }
 
     /// Its standard output and error, over all of its lives.

@@ -17,7 +17,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 use weft_netns::Netns;
 
-use crate::cni::{Attachment, Network, Runtime, addresses};
+use crate::cni::{Attachment, Network, addresses};
 use crate::container::{Output, Process};
 use crate::object::{list, map, text};
 use crate::topology::{NETNS_DIRECTORY, Node, drop_name, ip, named_namespace};
@@ -34,8 +34,6 @@ const GRACE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Kubelet {
     pub(crate) node: Arc<Node>,
-    /// `CNI_PATH`.
-    pub(crate) cni_path: Vec<PathBuf>,
     /// Stands in for every container without a command.
     pub(crate) sample: PathBuf,
     pub(crate) logs: PathBuf,
@@ -54,7 +52,7 @@ pub(crate) struct Update {
 #[derive(Debug)]
 pub(crate) enum Change {
     Attached {
-        ips: Vec<IpAddr>,
+        attachment: Arc<Attachment>,
         netns: Arc<Netns>,
         netns_name: String,
     },
@@ -92,7 +90,7 @@ impl Kubelet {
             self.tell(
                 &job,
                 Change::Attached {
-                    ips: addresses(&sandbox.attachment.result),
+                    attachment: Arc::new(sandbox.attachment.clone()),
                     netns: Arc::clone(&sandbox.netns),
                     netns_name: sandbox.name.clone(),
                 },
@@ -160,7 +158,7 @@ impl Kubelet {
             netns: Arc::new(netns),
             name,
         };
-        match self.runtime().add(&mut sandbox.attachment).await {
+        match self.node.runtime().add(&mut sandbox.attachment).await {
             Ok(()) => Ok(sandbox),
             Err(error) => {
                 self.detach(&sandbox).await;
@@ -169,15 +167,8 @@ impl Kubelet {
         }
     }
 
-    fn runtime(&self) -> Runtime<'_> {
-        Runtime {
-            node: &self.node.netns,
-            path: &self.cni_path,
-        }
-    }
-
     async fn detach(&self, sandbox: &Sandbox) {
-        if let Err(error) = self.runtime().del(&sandbox.attachment).await {
+        if let Err(error) = self.node.runtime().del(&sandbox.attachment).await {
             tracing::warn!(pod = sandbox.name, %error, "CNI DEL failed");
         }
         drop_name(&sandbox.name);

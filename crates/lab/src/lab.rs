@@ -5,7 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -25,6 +25,8 @@ use crate::view::{Pod, View};
 
 /// Port of the table stream.
 const TABLES_PORT: u16 = 15012;
+/// Added to the ports of a second proxy.
+const SECOND_PORTS: u16 = 10;
 /// Late pods that an error names.
 const NAMED: usize = 3;
 /// Between two looks at the operator's list of nodes.
@@ -47,7 +49,7 @@ pub struct LabConfig {
     pub ipv6: bool,
     /// Start Weft; without it, pods have the bridge plugin only.
     pub mesh: bool,
-    /// More flags for a daemon.
+    /// More flags for a daemon, `["--name", "value", …]`; they replace the lab's own of the same name.
     pub flags: BTreeMap<Part, Vec<String>>,
     /// Output of daemons and containers; below `directory` unless it shall outlive the room.
     pub logs: PathBuf,
@@ -98,13 +100,16 @@ impl LabConfig {
     }
 }
 
+/// By part and node (empty for the operator).
+type Daemons = BTreeMap<(Part, String), Daemon>;
+
 /// A running lab. Dropping it kills its processes; the room takes the rest.
 pub struct Lab {
     config: LabConfig,
     root: Netns,
     nodes: Vec<Arc<Node>>,
     control: Control,
-    daemons: Mutex<BTreeMap<(Part, String), Daemon>>,
+    daemons: Mutex<Daemons>,
 }
 
 impl Lab {
@@ -144,13 +149,9 @@ impl Lab {
         crate::control::state::StateDirectory::new(&config.state())?.sync(&objects)?;
         let daemons = Mutex::new(BTreeMap::new());
         let (tell, updates) = mpsc::unbounded_channel();
-        let cni_path = preflight::plugin_directories();
         let kubelets = nodes.iter().map(|node| {
-            let mut path = vec![node.paths.cni_bin.clone()];
-            path.extend(cni_path.iter().cloned());
             let kubelet = Kubelet {
                 node: Arc::clone(node),
-                cni_path: path,
                 sample: sample.clone(),
                 logs: config.logs.clone(),
                 resolv: resolv.clone(),
@@ -358,10 +359,64 @@ impl Lab {
     /// Addresses of `/metrics` of all proxies.
     #[must_use]
     pub fn proxy_metrics(&self) -> Vec<SocketAddr> {
+        let daemons = self.lock();
+        let own = |node: &Node| {
+            daemons
+                .get(&(Part::Proxy, node.name.clone()))
+                .map(Daemon::metrics)
+        };
+        let usual = |node: &Node| address(node.ip(), Part::Proxy.metrics_port());
         self.nodes
             .iter()
-            .map(|n| address(n.ip(), Part::Proxy.metrics_port()))
+            .map(|node| own(node).unwrap_or_else(|| usual(node)))
             .collect()
+    }
+
+    /// CNI CHECK of a pod, as a runtime would call it.
+    ///
+    /// # Errors
+    /// The pod is not attached, or a plugin finds it changed.
+    pub async fn check(&self, pod: &Pod) -> anyhow::Result<()> {
+        let node = self.node(&pod.node).context("its node does not exist")?;
+        let attachment = pod.attachment.as_ref().context("it is not attached yet")?;
+        Ok(node.runtime().check(attachment).await?)
+    }
+
+    /// Starts a second proxy on a node, on ports of its own as a surging DaemonSet's pod has an address of its own, waits
+    /// until it is ready, takes it into care and gives the first: the agent tells that one to drain.
+    ///
+    /// # Errors
+    /// No proxy runs there, or the second does not become ready; the first stays in care then.
+    pub async fn succeed(&self, node: &str) -> anyhow::Result<Daemon> {
+        let old = self.take(Part::Proxy, node)?;
+        let usual = Part::Proxy.metrics_port();
+        let shift = if old.metrics().port() == usual {
+            SECOND_PORTS
+        } else {
+            0
+        };
+        let next = launch(
+            &self.config,
+            &self.root,
+            &self.nodes,
+            Part::Proxy,
+            node,
+            shift,
+        );
+        let ready = match next {
+            Ok(mut next) => next.wait_ready().await.map(|()| next),
+            Err(error) => Err(error),
+        };
+        match ready {
+            Ok(next) => {
+                self.put(Part::Proxy, node, next);
+                Ok(old)
+            }
+            Err(error) => {
+                self.put(Part::Proxy, node, old);
+                Err(error)
+            }
+        }
     }
 
     /// Starts a daemon (`node` is empty for the operator) and waits until it is ready.
@@ -381,8 +436,8 @@ impl Lab {
     /// # Errors
     /// It runs already, or cannot be started.
     pub fn start_unready(&self, part: Part, node: &str) -> anyhow::Result<()> {
-        let daemon = launch(&self.config, &self.root, &self.nodes, part, node)?;
-        let mut daemons = self.daemons.lock().unwrap_or_else(PoisonError::into_inner);
+        let daemon = launch(&self.config, &self.root, &self.nodes, part, node, 0)?;
+        let mut daemons = self.lock();
         if daemons.contains_key(&(part, node.to_owned())) {
             bail!("{} runs already; stop it first", daemon.name());
         }
@@ -411,21 +466,21 @@ impl Lab {
     /// # Errors
     /// It does not run.
     pub fn take(&self, part: Part, node: &str) -> anyhow::Result<Daemon> {
-        let mut daemons = self.daemons.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut daemons = self.lock();
         let found = daemons.remove(&(part, node.to_owned()));
         found.with_context(|| format!("{} does not run on `{node}`", part.binary()))
     }
 
     /// Puts one under it again.
     pub fn put(&self, part: Part, node: &str, daemon: Daemon) {
-        let mut daemons = self.daemons.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut daemons = self.lock();
         daemons.insert((part, node.to_owned()), daemon);
     }
 
     /// Process id of a daemon.
     #[must_use]
     pub fn pid(&self, part: Part, node: &str) -> Option<u32> {
-        let daemons = self.daemons.lock().unwrap_or_else(PoisonError::into_inner);
+        let daemons = self.lock();
         daemons.get(&(part, node.to_owned())).map(Daemon::pid)
     }
 
@@ -433,14 +488,14 @@ impl Lab {
     /// what they said last.
     #[must_use]
     pub fn revive(&self) -> Vec<String> {
-        let mut daemons = self.daemons.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut daemons = self.lock();
         let mut news = Vec::new();
         for ((part, node), daemon) in daemons.iter_mut() {
             let Some(status) = daemon.ended() else {
                 continue;
             };
             let (name, words) = (daemon.name().to_owned(), daemon.last_words());
-            match launch(&self.config, &self.root, &self.nodes, *part, node) {
+            match launch(&self.config, &self.root, &self.nodes, *part, node, 0) {
                 Ok(next) => {
                     *daemon = next;
                     news.push(format!("{name} has ended ({status}) and was started again"));
@@ -475,6 +530,12 @@ impl Lab {
     }
 }
 
+impl Lab {
+    fn lock(&self) -> MutexGuard<'_, Daemons> {
+        self.daemons.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 fn late_words(pod: &Pod) -> String {
     let Pod {
         namespace,
@@ -500,7 +561,7 @@ async fn start_mesh(
     config: &LabConfig,
     root: &Netns,
     nodes: &[Arc<Node>],
-    daemons: &Mutex<BTreeMap<(Part, String), Daemon>>,
+    daemons: &Mutex<Daemons>,
 ) -> anyhow::Result<()> {
     for part in [Part::Operator, Part::Agent, Part::Proxy] {
         let names: Vec<&str> = match part {
@@ -509,7 +570,7 @@ async fn start_mesh(
         };
         let mut started = Vec::new();
         for name in names {
-            started.push((name, launch(config, root, nodes, part, name)?));
+            started.push((name, launch(config, root, nodes, part, name, 0)?));
         }
         for (name, mut daemon) in started {
             daemon.wait_ready().await?;
@@ -527,6 +588,7 @@ fn launch(
     nodes: &[Arc<Node>],
     part: Part,
     node: &str,
+    shift: u16,
 ) -> anyhow::Result<Daemon> {
     let own = config.flags.get(&part).cloned().unwrap_or_default();
     let found = nodes.iter().find(|n| n.name == node);
@@ -534,18 +596,29 @@ fn launch(
         (Part::Operator, _) => (root, ROOT_IP, operator_flags(config)),
         (_, None) => bail!("there is no node `{node}`"),
         (Part::Agent, Some(n)) => (&n.netns, n.ip(), agent_flags(config, n)?),
-        (Part::Proxy, Some(n)) => (&n.netns, n.ip(), proxy_flags(n)),
+        (Part::Proxy, Some(n)) => (&n.netns, n.ip(), proxy_flags(n, shift)),
     };
-    arguments.extend(own);
+    arguments = merged(arguments, own);
     let launch = Launch {
         part,
         node: node.to_owned(),
         binary: config.binary(part.binary())?,
         arguments,
         logs: config.logs.clone(),
-        ready: address(ip, part.ready_port()),
+        ready: address(ip, part.ready_port() + shift),
+        metrics: address(ip, part.metrics_port() + shift),
     };
     Daemon::start(&launch, ns)
+}
+
+/// The lab's own pairs of flag and value without those that are given anew, then the given ones.
+fn merged(own: Vec<String>, given: Vec<String>) -> Vec<String> {
+    let kept = own
+        .chunks(2)
+        .filter(|pair| !pair.iter().take(1).any(|name| given.contains(name)));
+    let mut all: Vec<String> = kept.flatten().cloned().collect();
+    all.extend(given);
+    all
 }
 
 fn flags(pairs: &[(&str, &dyn std::fmt::Display)]) -> Vec<String> {
@@ -599,16 +672,16 @@ fn agent_flags(config: &LabConfig, node: &Node) -> anyhow::Result<Vec<String>> {
     Ok(all)
 }
 
-fn proxy_flags(node: &Node) -> Vec<String> {
+fn proxy_flags(node: &Node, shift: u16) -> Vec<String> {
     let mut all = node_flags(node);
     all.extend(flags(&[
         (
             "metrics-listen",
-            &address(node.ip(), Part::Proxy.metrics_port()),
+            &address(node.ip(), Part::Proxy.metrics_port() + shift),
         ),
         (
             "ready-listen",
-            &address(node.ip(), Part::Proxy.ready_port()),
+            &address(node.ip(), Part::Proxy.ready_port() + shift),
         ),
     ]));
     all
@@ -631,4 +704,19 @@ fn all_acknowledged(nodes: &Value, at_least: usize) -> bool {
                     && acked >= number(["sent_generation", "sent"])
             })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::merged;
+
+    #[test]
+    fn given_flags_replace_those_of_the_lab() {
+        let strings = |flags: &[&str]| flags.iter().map(|f| (*f).to_owned()).collect::<Vec<_>>();
+        let all = merged(
+            strings(&["--a", "1", "--b", "2"]),
+            strings(&["--b", "3", "--c"]),
+        );
+        assert_eq!(all, ["--a", "1", "--b", "3", "--c"]);
+    }
 }

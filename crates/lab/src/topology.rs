@@ -15,7 +15,8 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::{Value, json};
 use weft_netns::Netns;
 
-use crate::preflight::PATH;
+use crate::cni::Runtime;
+use crate::preflight::{PATH, plugin_directories};
 
 /// Most nodes of one lab: node N's address is 10.255.0.(10+N).
 pub const MAX_NODES: u8 = 99;
@@ -48,6 +49,8 @@ pub struct NodePaths {
     pub cni_conf: PathBuf,
     /// `--cni-bin-dir`.
     pub cni_bin: PathBuf,
+    /// `CNI_PATH`: that directory, then those of the machine's own plugins.
+    pub cni_path: Vec<PathBuf>,
     /// Address leases of host-local.
     pub leases: PathBuf,
 }
@@ -75,6 +78,15 @@ impl Node {
     #[must_use]
     pub fn pod_cidr6(&self) -> String {
         format!("fd00:244:{}::/64", self.number)
+    }
+
+    /// Executes CNI chains on this node.
+    #[must_use]
+    pub fn runtime(&self) -> Runtime<'_> {
+        Runtime {
+            node: &self.netns,
+            path: &self.paths.cni_path,
+        }
     }
 
     /// The Node object that a kubelet would register.
@@ -149,11 +161,15 @@ pub(crate) fn build(directory: &Path, count: u8, ipv6: bool) -> anyhow::Result<V
 fn make_node(directory: &Path, number: u8, ipv6: bool) -> anyhow::Result<Node> {
     let name = format!("node-{number}");
     let base = directory.join("nodes").join(&name);
+    let cni_bin = base.join("bin");
     let paths = NodePaths {
+        cni_path: std::iter::once(cni_bin.clone())
+            .chain(plugin_directories())
+            .collect(),
         run: base.join("run"),
         state: base.join("state"),
         cni_conf: base.join("net.d"),
-        cni_bin: base.join("bin"),
+        cni_bin,
         leases: base.join("leases"),
     };
     for path in [

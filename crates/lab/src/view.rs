@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use weft_netns::Netns;
 
+use crate::cni::Attachment;
 use crate::control::hosts::{self, Names};
 use crate::object::Key;
 
@@ -31,6 +32,8 @@ pub struct Pod {
     pub netns: Option<Arc<Netns>>,
     /// Name of that namespace for `ip netns`.
     pub netns_name: String,
+    /// What CNI ADD was given and gave.
+    pub attachment: Option<Arc<Attachment>>,
     /// Processes of its containers.
     pub pids: Vec<u32>,
     /// All containers run and all declared ports listen.

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::cni::addresses;
 use crate::control::hosts::{self, Names};
 use crate::control::pods::{self, WantedPod};
 use crate::control::services::{self, Addresses};
@@ -216,11 +217,12 @@ impl Loop {
         let pod = &mut running.pod;
         match update.change {
             Change::Attached {
-                ips,
+                attachment,
                 netns,
                 netns_name,
             } => {
-                pod.ips = ips;
+                pod.ips = addresses(&attachment.result);
+                pod.attachment = Some(attachment);
                 pod.netns = Some(netns);
                 pod.netns_name = netns_name;
                 pod.waiting = "its ports do not listen yet".to_owned();

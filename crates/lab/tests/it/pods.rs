@@ -256,3 +256,21 @@ fn what_cannot_run_is_named() {
         assert!(lab.view().pod("shop", "store").is_none());
     });
 }
+
+#[test]
+fn check_finds_a_pod_that_lost_its_address() {
+    lab(
+        "pods::check_finds_a_pod_that_lost_its_address",
+        TWO,
+        |lab| async move {
+            let view = lab.settled(DEADLINE).await.unwrap();
+            let web = view.pod("shop", "web").unwrap();
+            lab.check(web).await.unwrap();
+            let flushed = exec::exec(web, &["ip", "address", "flush", "dev", "eth0"])
+                .await
+                .unwrap();
+            assert!(flushed.status.success());
+            assert!(lab.check(web).await.is_err());
+        },
+    );
+}

@@ -4,7 +4,7 @@
 //!
 //! - `SERVICE`, `VERSION`, `POD`, `NAMESPACE`: who it says it is.
 //! - `PORTS`: `name:number,…`; the name's prefix is the protocol: `http`, `tcp`, `udp`, `hello` (the server speaks
-//!   first). No name means `http`.
+//!   first). No name means `http`; `grpc` and `tls` speak lines as `tcp` does.
 //! - `LISTEN`: address to bind; default all, both families.
 //! - `UPSTREAMS`: URLs (`http://reviews:9080/`, `tcp://store:6379`) called for each ordinary request.
 //! - `DELAY_MS`: waits this long before each ordinary answer.
