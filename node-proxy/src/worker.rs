@@ -346,6 +346,7 @@ impl Worker {
         for task in self.accepting.borrow_mut().drain(..) {
             task.abort();
         }
+        self.upstreams.close();
         self.drained.notify_waiters();
     }
 

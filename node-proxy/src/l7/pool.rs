@@ -38,6 +38,8 @@ pub(crate) struct Key {
 pub(crate) struct Pool {
     idle: RefCell<HashMap<Key, Vec<(Instant, Upstream)>>>,
     count: Cell<usize>,
+    /// Whether nothing is kept any more.
+    closed: Cell<bool>,
 }
 
 impl Pool {
@@ -57,7 +59,7 @@ impl Pool {
 
     /// Keeps a connection for the next request.
     pub(crate) fn give(&self, upstream: Upstream) {
-        if self.count.get() >= MAX_IDLE {
+        if self.closed.get() || self.count.get() >= MAX_IDLE {
             return;
         }
         let mut idle = self.idle.borrow_mut();
@@ -82,6 +84,14 @@ impl Pool {
             !list.is_empty()
         });
         self.count.set(kept);
+    }
+
+    /// Closes everything and keeps nothing from now on. The other end of an idle connection may be this very proxy (a pod
+    /// that is reached through its veth), and a drain would wait for it.
+    pub(crate) fn close(&self) {
+        self.closed.set(true);
+        self.idle.borrow_mut().clear();
+        self.count.set(0);
     }
 
     /// Connections that are idle now.

@@ -125,9 +125,6 @@ fn five_handovers_lose_no_request() {
                 .last()
                 .map_or(world.proxy.pid(), crate::proxy::Proxy::pid);
             world.agent.tell(old, &ToProxy::Drain);
-            if let Some(old) = others.last_mut() {
-                assert!(old.ended(Duration::from_secs(10)).success());
-            }
             let before = sent.load(Ordering::Relaxed);
             eventually("traffic goes on", || {
                 sent.load(Ordering::Relaxed) > before + 50
@@ -139,6 +136,11 @@ fn five_handovers_lose_no_request() {
             .into_iter()
             .for_each(|client| client.join().unwrap());
         assert_eq!(web.hits(), sent.load(Ordering::Relaxed));
+        // A proxy that came before all pods were known may keep a connection to its predecessor for a while.
+        others.pop();
+        for old in &mut others {
+            assert!(old.ended(Duration::from_secs(45)).success());
+        }
     });
 }
 
