@@ -1,21 +1,21 @@
 //! `weft demo`: the newcomer's first command, and with `--duration` a check of the whole mesh.
 
-use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use weft_lab::isolate::{Room, Side, enter};
 use weft_lab::manifests::Manifests;
-use weft_lab::object::of_kind;
-use weft_lab::{Event, Lab, LabConfig, View, preflight};
+use weft_lab::{Lab, LabConfig, View, preflight};
 
+use crate::demo::news::{News, step};
 use crate::demo::reading::{Meter, Reading};
 use crate::demo::traffic::{Traffic, fallback};
-use crate::demo::{edges, numbers, report, samples};
+use crate::demo::window::{Window, service_names};
+use crate::demo::{edges, numbers, samples};
 use crate::render::{self, Format, Screen};
 
 /// Within this time at least one more pod must become ready.
@@ -26,10 +26,6 @@ const TABLES_DEADLINE: Duration = Duration::from_secs(20);
 const PERIOD: Duration = Duration::from_millis(400);
 /// Without a terminal, between two tables.
 const PLAIN_PERIOD: Duration = Duration::from_secs(5);
-/// Rates and latencies are those of this time.
-const WINDOW: Duration = Duration::from_secs(10);
-/// Shares of versions are those of this time, or of the time since the manifests changed.
-const RECENT: Duration = Duration::from_secs(2);
 /// Above the first table after a change, where tables do not replace each other.
 const CHANGED: &str = "manifests changed; shares of versions since then:\n";
 /// Exit code after Ctrl-C, as in a shell.
@@ -215,40 +211,6 @@ fn configuration(args: &Args, room: &Room) -> anyhow::Result<LabConfig> {
     Ok(config)
 }
 
-fn step(started: Instant, text: &str) {
-    render::note(&format!("{:6.1}s  {text}", started.elapsed().as_secs_f64()));
-}
-
-/// What the lab tells: printed at once until the numbers are shown, then kept for the next look at them, because a line
-/// in between would end up inside a live table.
-#[derive(Default)]
-struct News {
-    kept: Mutex<Option<Vec<String>>>,
-}
-
-impl News {
-    fn take(&self, started: Instant, event: Event) {
-        let text = match event {
-            Event::Step(text) => format!("{text} ready"),
-            Event::PodReady(text) => format!("pod {text} ready"),
-            Event::Warning(text) => format!("warning: {text}"),
-        };
-        match &mut *self.lock() {
-            Some(kept) => kept.push(text),
-            None => step(started, &text),
-        }
-    }
-
-    /// What came since the last call; from the first call on, nothing is printed at once.
-    fn collect(&self) -> Vec<String> {
-        self.lock().replace(Vec::new()).unwrap_or_default()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Vec<String>>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 async fn up(
     mut config: LabConfig,
     started: Instant,
@@ -284,7 +246,7 @@ async fn watch(args: &Args, lab: &Lab, told: &News, ending: &mut Ending) -> Opti
     let mut meter = Meter::default();
     let (first, _) = meter.read(lab).await;
     let began = Instant::now();
-    let mut numbers = Numbers::new(meter, first.clone(), lab);
+    let mut numbers = Window::new(meter, first.clone(), lab);
     let mut screen = Screen::new();
     let mut tick = tokio::time::interval(PERIOD);
     let mut last_shown = Instant::now();
@@ -336,97 +298,6 @@ fn verdict(
         .iter()
         .for_each(|problem| render::note(&format!("error: {problem}")));
     u8::from(!problems.is_empty())
-}
-
-fn service_names(lab: &Lab) -> BTreeSet<(String, String)> {
-    let view = lab.view();
-    let keys = of_kind(&view.objects, "Service").map(|(key, _)| key);
-    keys.map(|key| (key.namespace.clone(), key.name.clone()))
-        .collect()
-}
-
-/// Readings of the last seconds, and what to show of them.
-struct Numbers {
-    meter: Meter,
-    /// Older ones.
-    readings: VecDeque<Reading>,
-    newest: Reading,
-    services: BTreeSet<(String, String)>,
-    /// When the manifests were last read anew.
-    changed: Instant,
-    seen: u64,
-    /// The newest reading is the first that shows a change of the manifests.
-    just_changed: bool,
-    waiting: bool,
-    troubles: Vec<(Instant, String)>,
-}
-
-impl Numbers {
-    fn new(meter: Meter, first: Reading, lab: &Lab) -> Self {
-        Self {
-            meter,
-            changed: first.at,
-            readings: [first.clone()].into(),
-            newest: first,
-            services: service_names(lab),
-            seen: lab.view().readings,
-            just_changed: false,
-            waiting: false,
-            troubles: Vec::new(),
-        }
-    }
-
-    /// Takes a reading, starts daemons that died; gives what is wrong.
-    async fn look(&mut self, lab: &Lab, told: &News) -> Vec<String> {
-        let (reading, mut news) = self.meter.read(lab).await;
-        let now = reading.at;
-        self.readings
-            .push_back(std::mem::replace(&mut self.newest, reading));
-        while self.readings.len() > 1 && self.readings.front().is_some_and(|r| now - r.at > WINDOW)
-        {
-            self.readings.pop_front();
-        }
-        self.services = service_names(lab);
-        self.just_changed = std::mem::take(&mut self.waiting);
-        let readings = lab.view().readings;
-        if readings != self.seen {
-            (self.seen, self.changed, self.waiting) = (readings, now, true);
-        }
-        news.extend(told.collect());
-        news.extend(lab.revive());
-        self.troubles
-            .retain(|(since, text)| now - *since < WINDOW && !news.contains(text));
-        self.troubles
-            .extend(news.iter().map(|text| (now, text.clone())));
-        news
-    }
-
-    /// The troubles of the last seconds, in lines.
-    fn troubles(&self) -> String {
-        self.troubles
-            .iter()
-            .map(|(_, text)| format!("! {text}\n"))
-            .collect()
-    }
-
-    fn table(&self) -> String {
-        let newest = &self.newest;
-        let oldest = self.readings.front().unwrap_or(newest);
-        let seconds = newest.at.duration_since(oldest.at).as_secs_f64();
-        let from = self
-            .readings
-            .iter()
-            .rev()
-            .take_while(|r| r.at >= self.changed && newest.at - r.at <= RECENT)
-            .last()
-            .unwrap_or(oldest);
-        report::table(
-            &newest.since(oldest),
-            seconds,
-            &newest.since(from),
-            &self.services,
-        )
-    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! directory of complete objects out. The submodules are pure functions of their arguments; the loop that feeds them
 //! is `run`.
 
+pub(crate) mod cluster;
 pub(crate) mod hosts;
 pub(crate) mod pods;
 pub(crate) mod run;

@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod cni;
+mod config;
 mod container;
 mod control;
 mod daemon;
@@ -15,17 +16,21 @@ mod event;
 pub mod isolate;
 mod kubelet;
 mod lab;
+mod launch;
 mod listen;
 pub mod load;
 pub mod manifests;
 pub mod object;
 pub mod preflight;
+mod supervise;
+mod sync;
 mod topology;
 pub mod verb;
 mod view;
 
+pub use config::LabConfig;
 pub use daemon::{Daemon, Part};
 pub use event::{Event, Report, silent};
-pub use lab::{Lab, LabConfig};
+pub use lab::Lab;
 pub use topology::{MAX_NODES, Node, NodePaths, ROOT_IP};
 pub use view::{Pod, View};

@@ -41,13 +41,7 @@ impl Manifests {
     /// Reads the directories again; a later one wins over an earlier one.
     pub fn read(&mut self, directories: &[PathBuf]) -> Reading {
         let mut problems = Vec::new();
-        let mut paths = Vec::new();
-        for directory in directories {
-            let mut found = Vec::new();
-            gather(directory, MAX_DEPTH, &mut found, &mut problems);
-            found.sort();
-            paths.extend(found);
-        }
+        let paths = files(directories, &mut problems);
         self.files.retain(|path, _| paths.contains(path));
         for path in &paths {
             match self.refresh(path) {
@@ -88,6 +82,18 @@ impl Manifests {
         known.objects = parsed?;
         Ok(())
     }
+}
+
+/// Manifest files below the directories in the order in which they are read.
+pub(crate) fn files(directories: &[PathBuf], problems: &mut Vec<String>) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    for directory in directories {
+        let mut found = Vec::new();
+        gather(directory, MAX_DEPTH, &mut found, problems);
+        found.sort();
+        paths.extend(found);
+    }
+    paths
 }
 
 fn gather(directory: &Path, depth: u32, found: &mut Vec<PathBuf>, problems: &mut Vec<String>) {

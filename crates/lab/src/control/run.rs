@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +15,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cni::addresses;
+use crate::control::cluster;
 use crate::control::hosts::{self, Names};
 use crate::control::pods::{self, WantedPod};
-use crate::control::services::{self, Addresses};
+use crate::control::services::Addresses;
 use crate::control::slices::{self, Member};
 use crate::control::state::StateDirectory;
 use crate::event::{Event, Report};
@@ -383,15 +383,15 @@ impl Loop {
             let slices = slices::of_service(key, service, &members);
             names.insert(
                 (key.namespace.clone(), key.name.clone()),
-                name_of(service, &slices),
+                cluster::addresses_of(service, &slices),
             );
             objects.extend(slices);
         }
         objects.extend(services);
-        objects.extend(self.missing_namespaces());
+        objects.extend(cluster::missing_namespaces(&self.objects));
         for running in self.pods.values() {
             let key = Key::new("Pod", &running.pod.namespace, &running.pod.name);
-            objects.insert(key, with_status(running));
+            objects.insert(key, cluster::with_status(&running.pod, &running.object));
         }
         if let Err(error) = self.write(&names, &objects) {
             self.tell_once(format!("the state directory cannot be written: {error}"));
@@ -426,56 +426,4 @@ impl Loop {
         }
         self.state.sync(objects)
     }
-
-    /// In a cluster nothing lives in a namespace that does not exist.
-    fn missing_namespaces(&self) -> Objects {
-        let used = self
-            .objects
-            .keys()
-            .map(|k| k.namespace.as_str())
-            .filter(|n| !n.is_empty());
-        let all: BTreeSet<&str> = used.chain(["default"]).collect();
-        all.into_iter()
-            .map(|name| (Key::new("Namespace", "", name), name))
-            .filter(|(key, _)| !self.objects.contains_key(key))
-            .map(|(key, name)| {
-                let object = json!({
-                    "apiVersion": "v1", "kind": "Namespace",
-                    "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}},
-                });
-                (key, object)
-            })
-            .collect()
-    }
-}
-
-/// A headless Service's name leads to its ready pods.
-fn name_of(service: &Value, slices: &[(Key, Value)]) -> Vec<IpAddr> {
-    let own = services::own(service);
-    if !own.is_empty() {
-        return own;
-    }
-    let endpoints = slices
-        .iter()
-        .filter_map(|(_, s)| s["endpoints"].as_array())
-        .flatten();
-    let ready = endpoints.filter(|e| e["conditions"]["ready"] == true);
-    ready
-        .filter_map(|e| e["addresses"][0].as_str()?.parse().ok())
-        .collect()
-}
-
-fn with_status(running: &Running) -> Value {
-    let (pod, mut object) = (&running.pod, running.object.clone());
-    let ready = if pod.ready { "True" } else { "False" };
-    let mut status = json!({
-        "phase": if pod.pids.is_empty() { "Pending" } else { "Running" },
-        "conditions": [{"type": "Ready", "status": ready}],
-    });
-    if let Some(first) = pod.ips.first() {
-        status["podIP"] = json!(first);
-        status["podIPs"] = pod.ips.iter().map(|ip| json!({"ip": ip})).collect();
-    }
-    object["status"] = status;
-    object
 }
