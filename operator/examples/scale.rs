@@ -15,10 +15,12 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use weft_compile::Settings;
+use weft_model::delta::diff;
 use weft_model::id::ServiceId;
+use weft_model::table::Interest;
 use weft_operator::metrics::Metrics;
 use weft_operator::pipeline::{Handle, Pipeline};
-use weft_operator::published::Slice;
+use weft_operator::published::{Published, Slice};
 use weft_operator::source::dir::Directories;
 use weft_operator::source::files::Files;
 use weft_operator::{push, source, status::Nodes};
@@ -60,38 +62,56 @@ async fn main() -> anyhow::Result<()> {
     serve(dir.path(), &size).await
 }
 
-/// Reading and compiling without any node.
+/// Reading and compiling without any node: first everything, then one changed route.
 fn build_alone(dir: &Path) -> anyhow::Result<()> {
+    let settings = Settings::default();
     let mut files = Files::new(&[dir.to_owned()])?;
-    let begun = Instant::now();
-    files.scan(&BTreeSet::new());
-    let read = begun.elapsed();
-    let manifests = files.manifests();
-    let gathered = begun.elapsed() - read;
-    let begun = Instant::now();
-    let first = weft_compile::compile(&manifests.snapshot, &Settings::default());
-    let compiled = begun.elapsed();
-    let begun = Instant::now();
-    let again = weft_compile::compile_from(&first, &manifests.snapshot, &Settings::default());
-    println!(
-        "read {read:.2?}, gather {gathered:.2?}, full build {compiled:.2?}, build again {:.2?}",
-        begun.elapsed()
-    );
-    let begun = Instant::now();
-    let published = weft_operator::published::Published::default().next(1, again, Vec::new());
-    println!("arrange for nodes {:.2?}", begun.elapsed());
-    let interest = weft_model::table::Interest::default();
-    let begun = Instant::now();
-    let (slice, delta) = published.slice("node-0", &interest, &Slice::default());
-    let cut = begun.elapsed();
-    let json = serde_json::to_vec(&delta)?.len();
-    println!(
-        "first slice of a node {cut:.2?}, {} KiB; digest {}",
-        json >> 10,
-        slice.digest()
-    );
-    println!("peak memory {} MiB", peak_mib()?);
+    timed("read and parse all files", || files.scan(&BTreeSet::new()));
+    let manifests = timed("gather a snapshot", || files.manifests());
+    let first = timed("full build", || {
+        weft_compile::compile(&manifests.snapshot, &settings)
+    });
+    let previous = Published::default();
+    let published = timed("arrange for nodes", || previous.next(1, first, Vec::new()));
+    let interest = Interest::default();
+    let nothing = Slice::default();
+    let (slice, delta) = timed("first slice of a node", || {
+        published.slice("node-0", &interest, &nothing)
+    });
+    let json = timed("... as JSON", || serde_json::to_vec(&delta))?;
+    println!("{:>40}: {} KiB", "... has", json.len() >> 10);
+    println!("{:>40}: {} MiB", "peak memory", peak_mib()?);
+
+    fs::write(dir.join("changed.yaml"), route(0, 55))?;
+    println!("one changed route:");
+    timed("read", || files.scan(&BTreeSet::new()));
+    let manifests = timed("gather a snapshot", || files.manifests());
+    let before = &published.compiled;
+    let again = timed("build", || {
+        weft_compile::compile_from(before, &manifests.snapshot, &settings)
+    });
+    timed("compare", || diff(&before.tables, &again.tables).len());
+    let next = timed("arrange for nodes", || published.next(2, again, Vec::new()));
+    timed("100 slices", || {
+        (0..100)
+            .map(|_| next.slice("node-0", &interest, &slice).1.len())
+            .sum::<usize>()
+    });
+    let mut tables = slice.tables();
+    timed("a node's copy of its tables", || tables = tables.clone());
     Ok(())
+}
+
+/// Does something and prints its time: on the clock, and of the processor, which is what counts on a busy machine.
+fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    let (begun, used) = (Instant::now(), cpu());
+    let done = work();
+    println!(
+        "{what:>40}: {:.1?}, processor {:.2} s",
+        begun.elapsed(),
+        cpu() - used
+    );
+    done
 }
 
 /// The operator's parts around real clients.
@@ -143,6 +163,7 @@ async fn serve(dir: &Path, size: &Size) -> anyhow::Result<()> {
     println!("peak memory {} MiB (operator and all clients)", peak_mib()?);
 
     let mut times = Vec::new();
+    let used = cpu();
     for round in 0..CHANGES {
         let before = handle.current().generation;
         let begun = Instant::now();
@@ -167,6 +188,10 @@ async fn serve(dir: &Path, size: &Size) -> anyhow::Result<()> {
         at(50).0,
         at(50).1,
         at(99).0
+    );
+    println!(
+        "processor per change {:.2} s, for operator and all nodes",
+        (cpu() - used) / CHANGES as f64
     );
     shutdown.cancel();
     Ok(())
@@ -285,6 +310,19 @@ fn route(service: usize, weight: usize) -> String {
         r#"{{"apiVersion":"networking.istio.io/v1","kind":"VirtualService","metadata":{{"name":"s{service}","namespace":"shop"}},"spec":{{"hosts":["s{service}"],"http":[{{"match":[{{"uri":{{"prefix":"/new"}},"headers":{{"end-user":{{"exact":"jason"}}}}}}],"route":[{{"destination":{{"host":"s{service}"}}}}]}},{{"route":[{{"destination":{{"host":"s{service}"}},"weight":{weight}}},{{"destination":{{"host":"s{other}"}},"weight":{}}}]}}]}}}}"#,
         100 - weight
     )
+}
+
+/// Processor time that this process has used, seconds: what counts on a busy machine.
+fn cpu() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let ticks: f64 = after_name
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|word| word.parse::<f64>().ok())
+        .sum();
+    ticks / 100.0
 }
 
 fn peak_mib() -> anyhow::Result<u64> {

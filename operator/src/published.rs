@@ -127,15 +127,18 @@ impl Published {
         serde_json::to_vec_pretty(&*self.diagnostics).unwrap_or_default()
     }
 
-    /// What a node gets, still without a number. The digest follows from `before` by the difference alone.
+    /// What a node gets, still without a number, and what leads to it from `before`. The digest follows from `before`
+    /// by the difference alone.
     #[must_use]
     pub fn slice(&self, node: &str, interest: &Interest, before: &Slice) -> (Slice, Delta) {
         let mut items = self.body.slice(node, interest);
         items.pods = self.pods.get(node).cloned().unwrap_or_default();
         let changes = diff(&before.items, &items);
         let mut items_digest = before.items_digest;
-        let mut followed = before.items.clone();
-        items_digest.apply(&mut followed, changes.clone());
+        if !changes.is_empty() {
+            let mut followed = before.items.clone();
+            items_digest.apply(&mut followed, changes.clone());
+        }
         let mut delta = if Arc::ptr_eq(&before.index, &self.index) {
             Delta::new()
         } else {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,6 +27,10 @@ const PING_EVERY: Duration = Duration::from_secs(4);
 const PING_TIMEOUT: Duration = Duration::from_secs(4);
 /// At most one write of the state per this time; the newest counts.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
+/// A write that took long is followed by a rest this many times longer, so that writing never costs more than 2 %.
+const WRITE_REST: u32 = 50;
+/// Longest rest: how old the state on disk may be while the mesh changes all the time.
+const LONGEST_REST: Duration = Duration::from_secs(30);
 
 /// What the tasks are made of.
 pub(crate) struct Parts {
@@ -221,19 +226,21 @@ impl Client {
     }
 }
 
-/// Writes the newest state, at most once per [`WRITE_EVERY`], and a last time when the client has gone.
+/// Writes the newest state, resting in between, and a last time when the client has gone.
 async fn write(dir: PathBuf, mut kept: watch::Receiver<Option<Snapshot>>) {
     while kept.changed().await.is_ok() {
         let Some(snapshot) = kept.borrow_and_update().clone() else {
             continue;
         };
         let (dir, generation) = (dir.clone(), snapshot.state.generation);
+        let begun = Instant::now();
         let stored = tokio::task::spawn_blocking(move || disk::store(&dir, &snapshot)).await;
         if let Ok(Err(error)) = stored {
             tracing::error!(%error, generation, "cannot write the last good tables; a restart would use older ones");
         }
+        let rest = (begun.elapsed() * WRITE_REST).clamp(WRITE_EVERY, LONGEST_REST);
         // Ends early when the client goes, so that the last state is written before the process ends.
-        let _ = tokio::time::timeout(WRITE_EVERY, closed(&kept)).await;
+        let _ = tokio::time::timeout(rest, closed(&kept)).await;
     }
 }
 
