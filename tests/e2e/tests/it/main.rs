@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod decks;
+mod demo;
 mod faults;
 mod signals;
