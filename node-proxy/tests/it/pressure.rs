@@ -209,3 +209,26 @@ fn others_are_served_while_some_stall() {
     assert!(slowest < Duration::from_millis(500), "{slowest:?}");
     eventually("all were served", || web.hits() == 200);
 }
+
+#[test]
+fn memory_comes_back_after_a_burst() {
+    let world = world();
+    let _backend = torrent(&world);
+    let mut one = [world.dial_to(ONE, TCP)];
+    stalled(&world, &mut one);
+    drop(one);
+    let before = settled(&world);
+    let mut clients: Vec<Client> = (0..300).map(|_| world.dial_to(ONE, TCP)).collect();
+    let grown = stalled(&world, &mut clients);
+    assert!(grown > 4 << 20, "that was no burst: {grown} bytes");
+    drop(clients);
+    let begin = std::time::Instant::now();
+    while world.proxy.rss() > before + (6 << 20) {
+        assert!(
+            begin.elapsed() < Duration::from_secs(60),
+            "{} bytes more than before",
+            world.proxy.rss().saturating_sub(before)
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
