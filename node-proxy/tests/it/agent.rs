@@ -82,7 +82,7 @@ impl Agent {
                 uid: pod.uid(),
                 namespace: "shop".to_owned(),
                 name: pod.name.to_owned(),
-                ips: vec![pod.ip.into()],
+                ips: vec![pod.ip.into(), pod.ip6.into()],
             },
             outbound: listen_in(&netns, OUTBOUND_PORT, v6, BACKLOG).unwrap(),
             inbound: listen_in(&netns, INBOUND_PORT, v6, BACKLOG).unwrap(),

@@ -43,6 +43,8 @@ struct Record {
     seen: Mutex<Vec<Seen>>,
     /// Connections that ended in the middle of a request.
     cut: AtomicUsize,
+    /// Connections whose service ended with an error or a panic.
+    failed: AtomicUsize,
 }
 
 /// A server.
@@ -80,7 +82,16 @@ impl Backend {
         port: u16,
         serve: impl Fn(Conn) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
-        let listener = pod.ns.run(|| TcpListener::bind((pod.ip, port))).unwrap();
+        Self::at((pod.ip, port).into(), pod, serve)
+    }
+
+    /// The same at another address of the pod.
+    pub(crate) fn at(
+        address: SocketAddr,
+        pod: &Pod,
+        serve: impl Fn(Conn) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = pod.ns.run(|| TcpListener::bind(address)).unwrap();
         let listener = listener.unwrap();
         let record = Arc::<Record>::default();
         let accepting = listener.try_clone().unwrap();
@@ -100,7 +111,10 @@ impl Backend {
                         peer,
                         record: Arc::clone(&record),
                     };
-                    let _ = serve(conn);
+                    record.failed.fetch_add(1, Ordering::SeqCst);
+                    if serve(conn).is_ok() {
+                        record.failed.fetch_sub(1, Ordering::SeqCst);
+                    }
                     // The last descriptor of it: now the peer is told.
                     record.streams.lock().unwrap().remove(&number);
                     record.open.fetch_sub(1, Ordering::SeqCst);
@@ -123,6 +137,11 @@ impl Backend {
     /// Connections that were cut in the middle of a request.
     pub(crate) fn cut(&self) -> usize {
         self.record.cut.load(Ordering::SeqCst)
+    }
+
+    /// Connections whose service did not end well.
+    pub(crate) fn failed(&self) -> usize {
+        self.record.failed.load(Ordering::SeqCst)
     }
 
     /// Requests it has seen.
@@ -177,6 +196,12 @@ impl Conn {
 
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.stream.write_all(bytes.as_ref())
+    }
+
+    /// All bytes to the orderly end.
+    pub(crate) fn rest(&mut self) -> io::Result<Vec<u8>> {
+        while self.more()? {}
+        Ok(std::mem::take(&mut self.buffer))
     }
 
     /// Closes with a reset.

@@ -252,3 +252,79 @@ fn a_termination_signal_is_an_orderly_end() {
         .join(format!("proxy-{}.sock", world.proxy.pid()));
     assert!(!socket.exists(), "its admin socket is left behind");
 }
+
+/// A pod that the tables do not know yet.
+fn ghost(world: &World) -> crate::world::Pod {
+    let pod = crate::world::Pod {
+        name: "ghost",
+        ns: world.far.ns.try_clone().unwrap(),
+        ip: world.far.ip,
+        ip6: world.far.ip6,
+    };
+    world.agent.hold(&pod);
+    let uid = pod.uid();
+    world
+        .agent
+        .wait(world.proxy.pid(), "that it serves the ghost", |said| {
+            said.contains(&ToAgent::Ack { uid: uid.clone() })
+        });
+    let spec = weft_model::capture::CaptureSpec::default();
+    weft_redirect::capture(&pod.ns, &spec, crate::world::iptables()).unwrap();
+    pod
+}
+
+#[test]
+fn a_pod_that_the_tables_never_learn_of_is_refused_after_two_seconds() {
+    let world = World::new();
+    let web = world.web();
+    let ghost = ghost(&world);
+    let mut client = Client::connect(&ghost, (ONE, 80).into()).unwrap();
+    let (ending, took) = crate::client::timed(|| client.ending());
+    assert_eq!(ending, Ending::Reset);
+    assert!(
+        took > Duration::from_millis(1800) && took < Duration::from_millis(3000),
+        "{took:?}"
+    );
+    assert_eq!(web.connections(), 0);
+    let labels = ["reason=\"no_workload\""];
+    let metrics = world.proxy.metrics();
+    assert_eq!(metrics.sum("weft_connections_rejected_total", &labels), 1.0);
+}
+
+#[test]
+fn a_pod_that_the_tables_learn_of_while_it_connects_is_served() {
+    const GHOST: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: ghost, namespace: shop, uid: uid-ghost, labels: {app: ghost}}
+spec: {nodeName: node1}
+status: {phase: Running, podIP: 10.244.2.5}
+";
+    let world = World::new();
+    let _web = world.web();
+    let ghost = ghost(&world);
+    let mut client = Client::connect(&ghost, (ONE, 80).into()).unwrap();
+    client.send("GET / HTTP/1.1\r\nhost: one\r\n\r\n");
+    assert!(client.is_silent(Duration::from_millis(200)));
+    world.mesh.apply(GHOST);
+    assert_eq!(client.response().status, 200);
+}
+
+#[test]
+fn a_service_that_is_asked_for_first_while_the_operator_is_away_is_refused_after_two_seconds() {
+    let mut world = World::new();
+    let web = world.web();
+    world.mesh.leave();
+    let mut client = world.dial();
+    client.send("GET / HTTP/1.1\r\nhost: one\r\n\r\n");
+    let (ending, took) = crate::client::timed(|| client.ending());
+    assert_eq!(ending, Ending::Reset);
+    assert!(
+        took > Duration::from_millis(1800) && took < Duration::from_millis(3000),
+        "{took:?}"
+    );
+    assert_eq!(web.connections(), 0);
+    let labels = ["reason=\"table_not_ready\""];
+    let metrics = world.proxy.metrics();
+    assert_eq!(metrics.sum("weft_connections_rejected_total", &labels), 1.0);
+}

@@ -2,7 +2,7 @@
 
 use crate::backend::{Backend, echo};
 use crate::client::{Client, Ending};
-use crate::world::{APP, FAR, HTTP, ONE, TCP, World, eventually, ok};
+use crate::world::{APP, FAR, HTTP, ONE, SIX, TCP, World, eventually, ok};
 
 #[test]
 fn http_from_another_node_enters_with_its_address_and_is_reported_by_the_destination() {
@@ -104,6 +104,7 @@ fn what_is_outside_the_mesh_passes_untouched() {
         name: "outside",
         ns: world.far.ns.try_clone().unwrap(),
         ip: [192, 0, 2, 7].into(),
+        ip6: world.far.ip6,
     };
     let backend = Backend::http(&outside, APP, |seen| ok(seen.line()));
     let mut client = world.dial_to(outside.ip, APP);
@@ -145,4 +146,164 @@ fn a_pods_own_address_is_one_pass_without_routes() {
             ) == 1.0
         })
     });
+}
+
+/// A NetworkPolicy wants to see the packets: the pair goes through the veths, and each side is a pass of its own.
+#[test]
+fn a_network_policy_takes_a_pair_off_the_one_pass() {
+    const POLICY: &str = "
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web, namespace: shop}
+spec: {podSelector: {matchLabels: {version: v1, app: web}}, policyTypes: [Ingress], ingress: [{}]}
+";
+    let world = World::routed(POLICY);
+    let backend = world.web();
+    let packets = || {
+        let path = "/sys/class/net/vv1/statistics/tx_packets";
+        // The veth's end in the node's namespace, read by a process that sees it.
+        let out = world
+            .node
+            .run(|| {
+                std::process::Command::new("ip")
+                    .args(["-s", "-o", "link", "show", "dev", "vv1"])
+                    .output()
+            })
+            .unwrap()
+            .unwrap();
+        let text = String::from_utf8(out.stdout).unwrap();
+        let sent = text.rsplit("TX:").next().unwrap();
+        let fields: Vec<&str> = sent.split_whitespace().collect();
+        fields
+            .iter()
+            .filter_map(|field| field.parse::<u64>().ok())
+            .nth(1)
+            .unwrap_or_else(|| panic!("{path}: {text}"))
+    };
+    let before = packets();
+    let mut client = world.dial();
+    for _ in 0..20 {
+        assert_eq!(client.get("/").text(), "v1");
+    }
+    assert!(packets() >= before + 20, "nothing went through the veth");
+    assert_eq!(backend.last().peer.ip(), world.client.ip);
+    eventually("each side has its own record", || {
+        let metrics = world.proxy.metrics();
+        ["source", "destination"].iter().all(|reporter| {
+            let labels = [
+                &format!("reporter=\"{reporter}\"") as &str,
+                "source_workload=\"client\"",
+                "destination_workload=\"web-v1\"",
+            ];
+            metrics.sum("istio_requests_total", &labels) == 20.0
+        })
+    });
+}
+
+#[test]
+fn a_client_that_is_no_pod_is_unknown_and_served() {
+    let world = World::new();
+    let _web = world.web();
+    crate::world::ip(&world.far.ns, "address add 192.0.2.7/32 dev eth0\n");
+    crate::world::ip(&world.node, "route add 192.0.2.7/32 via 10.244.2.5\n");
+    crate::world::ip(
+        &world.far.ns,
+        "route replace default via 10.244.2.1 src 192.0.2.7\n",
+    );
+    let mut client = Client::connect(&world.far, world.v1.at(APP)).unwrap();
+    assert_eq!(client.get("/").text(), "v1");
+    eventually("it is counted as unknown", || {
+        let labels = ["source_workload=\"unknown\"", "reporter=\"destination\""];
+        world.proxy.metrics().sum("istio_requests_total", &labels) == 1.0
+    });
+}
+
+#[test]
+fn ipv6_is_carried_like_ipv4() {
+    let world = World::new();
+    let web = Backend::at((world.v1.ip6, APP).into(), &world.v1, |mut conn| {
+        while conn.request()?.is_some() {
+            conn.send(ok("six"))?;
+        }
+        Ok(())
+    });
+    let _tcp = Backend::at((world.v1.ip6, TCP).into(), &world.v1, |mut conn| {
+        conn.send(format!("{}\n", conn.peer.ip()))?;
+        echo(conn)
+    });
+    assert_eq!(world.dial_to(SIX, HTTP).get("/").text(), "six");
+    assert_eq!(web.last().peer.ip(), world.client.ip6);
+    // From another node, to the pod's address.
+    let mut far = Client::connect(&world.far, (world.v1.ip6, APP).into()).unwrap();
+    assert_eq!(far.get("/").text(), "six");
+    assert_eq!(web.last().peer.ip(), world.far.ip6);
+    let mut client = world.dial_to(SIX, TCP);
+    let seen = client.until(b"\n").unwrap();
+    assert_eq!(seen, format!("{}\n", world.client.ip6).as_bytes());
+    client.half_close();
+    assert_eq!(client.rest().unwrap(), b"");
+    // To another node, and to a port where nobody listens.
+    let out = Backend::at((world.far.ip6, TCP).into(), &world.far, echo);
+    let mut client = world.dial_to(world.far.ip6, TCP);
+    client.send("x");
+    assert_eq!(client.exactly(1).unwrap(), b"x");
+    assert_eq!(out.connections(), 1);
+    assert_eq!(world.dial_to(world.v1.ip6, 1234).ending(), Ending::Reset);
+    eventually("one pass is seen by both sides", || {
+        let labels = [
+            "destination_service=\"six.shop.svc.cluster.local\"",
+            "source_workload=\"client\"",
+        ];
+        world.proxy.metrics().sum("istio_requests_total", &labels) == 2.0
+    });
+}
+
+#[test]
+fn an_endpoint_that_does_not_answer_is_given_up_after_the_connect_timeout() {
+    const RULE: &str = "
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: far, namespace: shop}
+spec:
+  host: far
+  trafficPolicy: {connectionPool: {tcp: {connectTimeout: 200ms}}}
+";
+    let world = World::routed(RULE);
+    let dropping = world
+        .far
+        .ns
+        .run(|| {
+            std::process::Command::new("iptables-nft")
+                .args([
+                    "-A",
+                    "INPUT",
+                    "-p",
+                    "tcp",
+                    "--dport",
+                    "8080:9000",
+                    "-j",
+                    "DROP",
+                ])
+                .status()
+        })
+        .unwrap()
+        .unwrap();
+    assert!(dropping.success());
+    let (answer, took) = crate::client::timed(|| world.dial_to(FAR, HTTP).get("/"));
+    assert_eq!(answer.status, 503);
+    assert_eq!(
+        answer.header("x-weft-reason"),
+        Some("upstream_connect_failure")
+    );
+    // Three attempts and two short pauses.
+    assert!(
+        took.as_millis() > 550 && took.as_millis() < 1500,
+        "{took:?}"
+    );
+    let (ending, took) = crate::client::timed(|| world.dial_to(FAR, TCP).ending());
+    assert_eq!(ending, Ending::Reset);
+    assert!(
+        took.as_millis() > 150 && took.as_millis() < 1000,
+        "{took:?}"
+    );
 }

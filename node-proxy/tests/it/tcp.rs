@@ -250,3 +250,90 @@ fn the_proxys_own_ports_are_refused() {
                 .sum("istio_tcp_connections_closed_total", &[])
     });
 }
+
+/// Random sizes, random pauses, random order of ends: all bytes and both ends arrive, whoever is first.
+#[test]
+fn all_bytes_and_both_ends_arrive_in_any_order() {
+    const CONNECTIONS: u64 = 120;
+    let world = World::new();
+    // The first eight bytes say how many the server sends; then each side sends its own and ends its half.
+    let backend = Backend::raw(&world.v1, TCP, |mut conn| {
+        let size = u64::from_be_bytes(conn.exactly(8)?.try_into().unwrap());
+        let mut writing = conn.stream.try_clone()?;
+        let sender = std::thread::spawn(move || {
+            writing.write_all(&vec![b's'; size as usize])?;
+            writing.shutdown(std::net::Shutdown::Write)
+        });
+        let got = conn.rest()?;
+        sender.join().unwrap()?;
+        // What the client sent is proved by a second connection's worth of silence: its count is its last eight bytes.
+        let told = u64::from_be_bytes(got[got.len() - 8..].try_into().unwrap());
+        assert_eq!(told, got.len() as u64, "bytes of the client are missing");
+        Ok(())
+    });
+    std::thread::scope(|scope| {
+        for lane in 0..8 {
+            let world = &world;
+            scope.spawn(move || {
+                for round in 0..CONNECTIONS / 8 {
+                    let dice =
+                        (lane * 1_000_003 + round * 7_919 + 17) * 2_654_435_761 % 4_294_967_296;
+                    let (up, down) = (dice % 300_000, dice / 7 % 300_000);
+                    let mut client = world.dial_to(ONE, TCP);
+                    client.send(down.to_be_bytes());
+                    let mut writing = client.stream.try_clone().unwrap();
+                    let sender = std::thread::spawn(move || {
+                        if dice % 3 == 0 {
+                            std::thread::sleep(Duration::from_millis(dice % 20));
+                        }
+                        let mut bytes = vec![b'c'; up as usize];
+                        bytes.extend((up + 8).to_be_bytes());
+                        writing.write_all(&bytes).unwrap();
+                        writing.shutdown(std::net::Shutdown::Write).unwrap();
+                    });
+                    if dice % 2 == 0 {
+                        std::thread::sleep(Duration::from_millis(dice % 17));
+                    }
+                    let got = client.rest().unwrap();
+                    assert_eq!(got.len() as u64, down);
+                    sender.join().unwrap();
+                }
+            });
+        }
+    });
+    eventually("every connection has ended on both sides", || {
+        backend.open() == 0
+    });
+    assert_eq!(backend.failed(), 0);
+    eventually("and is counted so", || {
+        let labels = ["reporter=\"source\"", "response_flags=\"-\""];
+        let closed = world
+            .proxy
+            .metrics()
+            .sum("istio_tcp_connections_closed_total", &labels);
+        closed == CONNECTIONS as f64
+    });
+}
+
+#[test]
+fn tls_passes_an_undeclared_port_and_nothing_but_http_passes_a_declared_one() {
+    const HELLO: &[u8] = b"\x16\x03\x01\x00\x05hello";
+    let world = World::new();
+    let _any = Backend::raw(&world.v1, ANY, echo);
+    let tcp = Backend::raw(&world.v1, TCP, echo);
+    let web = world.web();
+    let mut client = world.dial_to(ONE, ANY);
+    client.send(HELLO);
+    assert_eq!(client.exactly(HELLO.len()).unwrap(), HELLO);
+    let mut client = world.dial();
+    client.send(HELLO);
+    assert_eq!(client.response().status, 400);
+    assert_eq!(client.ending(), Ending::Closed);
+    assert_eq!(web.connections(), 0);
+    // A port that is declared TCP is never looked into.
+    let request = b"GET / HTTP/1.1\nnot: even strict\n\n";
+    let mut client = world.dial_to(ONE, TCP);
+    client.send(request);
+    assert_eq!(client.exactly(request.len()).unwrap(), request);
+    assert_eq!(tcp.connections(), 1);
+}

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -29,6 +29,8 @@ pub(crate) const WEB: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 pub(crate) const ONE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 11);
 /// ClusterIP of `far`, whose only endpoint is on another node.
 pub(crate) const FAR: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 12);
+/// ClusterIP of `six`, whose only endpoint is v1's IPv6 address.
+pub(crate) const SIX: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, 0x10);
 /// ClusterIP of `empty`, which has no endpoint.
 pub(crate) const EMPTY: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 13);
 
@@ -46,6 +48,7 @@ pub(crate) struct Pod {
     pub(crate) name: &'static str,
     pub(crate) ns: Netns,
     pub(crate) ip: Ipv4Addr,
+    pub(crate) ip6: Ipv6Addr,
 }
 
 impl Pod {
@@ -92,10 +95,13 @@ impl World {
     pub(crate) fn with(manifests: &str, spawn: Spawn) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let node = namespace();
-        weft_netns::write_sysctl(&node, "net.ipv4.ip_forward", "1").unwrap();
+        for key in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] {
+            weft_netns::write_sysctl(&node, key, "1").unwrap();
+        }
         ip(
             &node,
-            "link add br0 type bridge\nlink set br0 up\naddress add 10.244.1.1/24 dev br0\n",
+            "link add br0 type bridge\nlink set br0 up\naddress add 10.244.1.1/24 dev br0\n\
+             address add fd00:244:1::1/64 dev br0 nodad\n",
         );
         let client = pod(&node, "client", [10, 244, 1, 10], true);
         let v1 = pod(&node, "v1", [10, 244, 1, 11], true);
@@ -157,8 +163,8 @@ impl World {
     }
 
     /// A connection of the client pod.
-    pub(crate) fn dial_to(&self, ip: Ipv4Addr, port: u16) -> Client {
-        Client::connect(&self.client, (ip, port).into()).unwrap()
+    pub(crate) fn dial_to(&self, ip: impl Into<IpAddr>, port: u16) -> Client {
+        Client::connect(&self.client, (ip.into(), port).into()).unwrap()
     }
 }
 
@@ -177,7 +183,7 @@ pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-fn iptables() -> &'static Iptables {
+pub(crate) fn iptables() -> &'static Iptables {
     static BACKEND: OnceLock<Iptables> = OnceLock::new();
     BACKEND.get_or_init(|| {
         let locks = std::env::temp_dir().join("weft-proxytest-locks");
@@ -190,6 +196,12 @@ fn iptables() -> &'static Iptables {
 pub(crate) fn namespace() -> Netns {
     let ns =
         Netns::scratch().expect("these tests need root: a network namespace could not be made");
+    for key in [
+        "net.ipv6.conf.all.accept_dad",
+        "net.ipv6.conf.default.accept_dad",
+    ] {
+        weft_netns::write_sysctl(&ns, key, "0").unwrap();
+    }
     ip(&ns, "link set lo up\n");
     ns
 }
@@ -199,24 +211,33 @@ fn pod(node: &Netns, name: &'static str, ip4: [u8; 4], bridged: bool) -> Pod {
     let ns = namespace();
     let ip4 = Ipv4Addr::from(ip4);
     let there = format!("/proc/{}/fd/{}", std::process::id(), ns.as_fd().as_raw_fd());
+    let [_, _, net, host] = ip4.octets();
+    let ip6: Ipv6Addr = format!("fd00:244:{net}::{host}").parse().unwrap();
+    let (gate4, gate6) = (format!("10.244.{net}.1"), format!("fd00:244:{net}::1"));
     let mut setup = format!("link add v{name} type veth peer name eth0 netns {there}\n");
-    let gate = match bridged {
-        true => {
-            let _ = writeln!(setup, "link set v{name} master br0");
-            Ipv4Addr::new(10, 244, 1, 1)
-        }
-        false => {
-            let _ = writeln!(setup, "address add 10.244.2.1/24 dev v{name}");
-            Ipv4Addr::new(10, 244, 2, 1)
-        }
-    };
+    if bridged {
+        let _ = writeln!(setup, "link set v{name} master br0");
+    } else {
+        let _ = writeln!(
+            setup,
+            "address add {gate4}/24 dev v{name}\naddress add {gate6}/64 dev v{name} nodad"
+        );
+    }
     let _ = writeln!(setup, "link set v{name} up");
     ip(node, &setup);
     ip(
         &ns,
-        &format!("address add {ip4}/24 dev eth0\nlink set eth0 up\nroute add default via {gate}\n"),
+        &format!(
+            "address add {ip4}/24 dev eth0\naddress add {ip6}/64 dev eth0 nodad\nlink set eth0 up\n\
+             route add default via {gate4}\nroute add ::/0 via {gate6}\n"
+        ),
     );
-    Pod { name, ns, ip: ip4 }
+    Pod {
+        name,
+        ns,
+        ip: ip4,
+        ip6,
+    }
 }
 
 /// Runs a batch of `ip` commands inside a namespace.
