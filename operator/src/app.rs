@@ -48,7 +48,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             .run_until_cancelled_owned(pipeline.run(changes)),
     );
 
-    let (diagnostics, files) = (handle.clone(), handle.clone());
+    let [diagnostics, files, newest] = [handle.clone(), handle.clone(), handle.clone()];
     let shown = nodes.clone();
     let router = Router::new()
         .metrics(Exposition::new(registry, Vec::new()))
@@ -59,7 +59,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .get("/debug/manifests", move |_| {
             Answer::json(files.current().manifests_json())
         })
-        .get("/debug/nodes", move |_| Answer::json(shown.to_json()));
+        .get("/debug/nodes", move |_| {
+            Answer::json(shown.to_json(newest.current().generation))
+        });
     tasks.spawn(serve(http, Arc::new(router), shutdown.clone()));
 
     let server = push::server::serve(grpc, handle, nodes, metrics, shutdown.clone());

@@ -34,6 +34,12 @@ pub struct NackStatus {
     pub reason: String,
 }
 
+#[derive(Serialize)]
+struct Page {
+    generation: u64,
+    nodes: Vec<NodeStatus>,
+}
+
 /// All connected programs, by connection.
 #[derive(Clone, Debug, Default)]
 pub struct Nodes {
@@ -69,10 +75,14 @@ impl Nodes {
         rows
     }
 
-    /// All rows as JSON.
+    /// All rows as JSON, beside the mesh's newest generation: a node whose `acked` is as high runs what was saved last.
     #[must_use]
-    pub fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec_pretty(&self.list()).unwrap_or_default()
+    pub fn to_json(&self, generation: u64) -> Vec<u8> {
+        let page = Page {
+            generation,
+            nodes: self.list(),
+        };
+        serde_json::to_vec_pretty(&page).unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, (u64, BTreeMap<u64, NodeStatus>)> {

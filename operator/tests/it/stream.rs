@@ -323,6 +323,10 @@ async fn nodes_and_their_generations_are_shown() {
     let answer = tokio::time::timeout(crate::mesh::WAIT, shown)
         .await
         .unwrap();
+    assert!(
+        answer.contains(&format!("\"generation\": {generation}")),
+        "{answer}"
+    );
     for part in [
         "\"node\": \"n1\"",
         "\"kind\": \"proxy\"",
