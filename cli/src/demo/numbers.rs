@@ -200,7 +200,7 @@ fn row_json(row: &Row) -> Value {
     json!({
         "protocol": if row.tcp { "tcp" } else { "http" },
         "count": row.count,
-        "failed": row.failed,
+        "failed": row.failed.abs(), // a sum of nothing may be -0
         "success": row.success().map(|s| (s * 1e5).floor() / 1e5),
         "rps": round(row.rate),
         "latency_ms_p50": p50,
