@@ -60,6 +60,52 @@ async fn strangers_have_a_limit() {
     client.until(|state| state.generation > 0).await;
 }
 
+/// A message of the stream whose hello is any bytes.
+#[derive(Clone, PartialEq, prost::Message)]
+struct AnyHello {
+    #[prost(bytes = "vec", tag = "1")]
+    hello: Vec<u8>,
+}
+
+/// Sends one message and returns how the stream ends.
+async fn send_hello(mesh: &Mesh, hello: Vec<u8>) -> tonic::Status {
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", mesh.grpc)).unwrap();
+    let mut client = tonic::client::Grpc::new(channel.connect().await.unwrap());
+    client.ready().await.unwrap();
+    let outgoing = tokio_stream::StreamExt::chain(
+        tokio_stream::once(AnyHello { hello }),
+        tokio_stream::pending(),
+    );
+    let codec = tonic_prost::ProstCodec::<AnyHello, AnyHello>::default();
+    let path =
+        tonic::codegen::http::uri::PathAndQuery::from_static("/weft.table.v1.Tables/Connect");
+    let answered = client
+        .streaming(tonic::Request::new(outgoing), path, codec)
+        .await;
+    match answered {
+        Ok(response) => response
+            .into_inner()
+            .message()
+            .await
+            .expect_err("the stream goes on"),
+        Err(status) => status,
+    }
+}
+
+#[tokio::test]
+async fn messages_that_are_too_big_or_make_no_sense_are_refused_by_name() {
+    let mesh = Mesh::new(&[]).await;
+    let status = send_hello(&mesh, vec![0; 2 << 20]).await;
+    assert!(status.message().contains("too large"), "{status}");
+    // A node's name, and no kind.
+    let status = send_hello(&mesh, vec![0x0a, 1, b'n']).await;
+    assert!(status.message().contains("hello.kind"), "{status}");
+    let status = send_hello(&mesh, vec![0xff; 100]).await;
+    assert!(!status.message().is_empty(), "{status}");
+    let client = mesh.client("n1", NodeKind::Proxy);
+    client.until(|state| state.generation > 0).await;
+}
+
 /// Passes bytes on until it is frozen; then swallows them without closing, as a machine that lost power does.
 async fn relay(to: std::net::SocketAddr, frozen: Arc<AtomicBool>) -> std::net::SocketAddr {
     let address = free_port();
