@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
-use weft_compile::{Compiled, Diagnostic, Level, Settings, compile_from};
+use weft_compile::{Compiled, Compiler, Diagnostic, Level, Settings};
 use weft_k8s::core::{Endpoint, EndpointSlice};
 use weft_model::delta::diff;
 use weft_model::table::Tables;
@@ -32,6 +32,8 @@ const LOGGED_FINDINGS: usize = 20;
 /// The writer.
 pub struct Pipeline {
     settings: Settings,
+    /// Remembers what a changed route need not look at again.
+    compiler: Compiler,
     metrics: Metrics,
     ready: Part,
     up: Option<Up>,
@@ -74,6 +76,7 @@ impl Pipeline {
         let generations = Generations::default();
         let pipeline = Self {
             settings,
+            compiler: Compiler::default(),
             metrics,
             ready,
             up: None,
@@ -122,13 +125,17 @@ impl Pipeline {
             self.settings.clone(),
             Arc::clone(&previous.compiled),
         );
+        let mut compiler = std::mem::take(&mut self.compiler);
         let built = tokio::task::spawn_blocking(move || {
-            let compiled = compile_from(&before, &input.snapshot, &settings);
+            let compiled = compiler.compile(&before, &input.snapshot, &settings);
             let same = diff(&before.tables, &compiled.tables).is_empty();
-            (compiled, same)
+            (compiler, compiled, same)
         });
         let (mut compiled, same) = match built.await {
-            Ok(built) => built,
+            Ok((compiler, compiled, same)) => {
+                self.compiler = compiler;
+                (compiled, same)
+            }
             Err(error) => {
                 // Compile is total; should it panic all the same, the mesh keeps what it has.
                 tracing::error!(%error, "compiling has failed; the last generation stays in force");

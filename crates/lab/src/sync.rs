@@ -83,21 +83,15 @@ impl Lab {
     }
 }
 
-/// Every row of `/debug/nodes` has been acknowledged at the generation sent, and there are enough rows.
-fn all_acknowledged(nodes: &Value, at_least: usize) -> bool {
-    let rows = nodes.as_array().or_else(|| nodes.get("nodes")?.as_array());
-    rows.is_some_and(|rows| {
-        rows.len() >= at_least
-            && rows.iter().all(|row| {
-                let number = |keys: [&str; 2]| {
-                    keys.iter()
-                        .find_map(|k| row.get(*k))
-                        .and_then(Value::as_u64)
-                };
-                let acked = number(["acked_generation", "acked"]);
-                text(row, "/node").is_some()
-                    && acked.is_some()
-                    && acked >= number(["sent_generation", "sent"])
-            })
-    })
+/// Every row of `/debug/nodes` has acknowledged the newest generation, and there are enough rows.
+fn all_acknowledged(page: &Value, at_least: usize) -> bool {
+    let newest = page.get("generation").and_then(Value::as_u64);
+    let rows = page.get("nodes").and_then(Value::as_array);
+    newest.is_some()
+        && rows.is_some_and(|rows| {
+            let acknowledged = |row: &Value| {
+                text(row, "/node").is_some() && row.get("acked").and_then(Value::as_u64) >= newest
+            };
+            rows.len() >= at_least && rows.iter().all(acknowledged)
+        })
 }
