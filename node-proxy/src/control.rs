@@ -116,14 +116,16 @@ impl Control {
     }
 
     fn releasing(&self, uid: String) {
-        let idle = self
-            .shared
-            .pods
-            .load()
-            .get(&uid)
-            .is_none_or(|pod| pod.release());
-        if idle {
-            self.link.send(&ToAgent::Idle { uid });
+        let pods = self.shared.pods.load();
+        let Some(pod) = pods.get(&uid) else {
+            return self.link.send(&ToAgent::Idle { uid });
+        };
+        if pod.release() {
+            return self.link.send(&ToAgent::Idle { uid });
+        }
+        for worker in &self.shared.workers {
+            // A worker that is gone has nothing open.
+            let _ = worker.send(Command::Release(Arc::clone(pod)));
         }
     }
 
@@ -221,6 +223,7 @@ impl Control {
         self.held.remove(uid);
         if let Some(pod) = self.shared.pods.remove(uid) {
             tracing::info!(pod = %uid, connections = pod.connections(), "pod is gone");
+            pod.gone.cancel();
             for worker in &self.shared.workers {
                 // A worker that is gone has closed everything already.
                 let _ = worker.send(Command::Stop(Arc::clone(&pod)));

@@ -68,6 +68,8 @@ pub(crate) enum Command {
     },
     /// Close everything of this pod.
     Stop(Arc<Pod>),
+    /// Close what is idle in this pod's namespace or in its name: it is being released.
+    Release(Arc<Pod>),
     /// Carry a connection that another worker has accepted.
     Carry {
         open: Open,
@@ -217,7 +219,7 @@ impl Worker {
     }
 
     fn carry(self: &Rc<Self>, open: Open, direction: Direction, stream: tokio::net::TcpStream) {
-        crate::net::prepare_accepted(&stream);
+        crate::net::prepare(&stream);
         let worker = Rc::clone(self);
         let pod = Arc::clone(&open.pod);
         let accepted = Accepted {
@@ -263,6 +265,7 @@ impl Worker {
                 let _ = served.send(result);
             }
             Command::Stop(pod) => self.stop(&pod),
+            Command::Release(pod) => self.close_idle(&pod),
             Command::Carry {
                 open,
                 direction,
@@ -334,11 +337,15 @@ impl Worker {
         for (_, task) in tasks.into_iter().flatten() {
             task.abort();
         }
+        self.close_idle(pod);
+        // Lets go of the last state's pods, and with them of the namespace.
+        let _ = self.pods();
+    }
+
+    fn close_idle(&self, pod: &Pod) {
         self.upstreams.sweep(Instant::now(), |key| {
             key.opened_in == pod.serial || key.source == pod.serial
         });
-        // Lets go of the last state's pods, and with them of the namespace.
-        let _ = self.pods();
     }
 
     /// Ends the accept loops and closes our copies of the listeners; the agent's and the next proxy's stay open.
@@ -404,6 +411,29 @@ impl Drop for Open {
         }
         if self.pod.leave() {
             // The control thread outlives the workers.
+            let _ = self.shared.idle.send(self.pod.uid.clone());
+        }
+    }
+}
+
+/// Counts one upstream connection in the namespace it was opened in: a pod is released only after the last one.
+pub(crate) struct Inside {
+    shared: Arc<Shared>,
+    pub(crate) pod: Arc<Pod>,
+}
+
+impl Inside {
+    /// Counts a connection that is about to be opened.
+    pub(crate) fn new(shared: Arc<Shared>, pod: Arc<Pod>) -> Self {
+        pod.open_inside();
+        Self { shared, pod }
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        if self.pod.close_inside() {
+            // As above.
             let _ = self.shared.idle.send(self.pod.uid.clone());
         }
     }

@@ -61,10 +61,11 @@ fn to_app(conn: &Conn, pod: &Arc<Pod>, address: SocketAddr, one_pass: bool) -> L
     }
 }
 
-/// The destination's pod, when both are on this node and no NetworkPolicy wants to see the packets.
+/// The destination's pod, when both are on this node, it is to stay in the mesh, and no NetworkPolicy wants to see the
+/// packets.
 fn one_pass(conn: &Conn, address: SocketAddr) -> Option<Arc<Pod>> {
     let pods = conn.worker.pods();
-    let pod = pods.at(address.ip())?;
+    let pod = pods.at(address.ip()).filter(|pod| !pod.is_releasing())?;
     let tables = conn.worker.tables();
     let target = tables.pod(&pod.uid)?;
     let same_family = conn.peer.ip().is_ipv4() == address.ip().is_ipv4();

@@ -3,7 +3,7 @@
 //! A destination that cannot be reached resets the client at once (fail fast, matrix row 32), as the network would.
 
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use weft_model::reason::Reason;
 
 use super::detect::{self, Spoken};
@@ -13,8 +13,7 @@ use crate::config::TCP_ATTEMPTS;
 use crate::l7;
 use crate::l7::target::{Chosen, Target};
 use crate::l7::upstream::Upstream;
-use crate::net::connect;
-use crate::net::copy::{Ended, copy};
+use crate::net::copy::Ended;
 use crate::net::reader::Reader;
 use crate::net::reset_on_close;
 use crate::record::{self, TcpRecord};
@@ -50,7 +49,9 @@ pub(crate) async fn serve(conn: Conn, client: TcpStream, reader: Reader, dialled
         return record.close(&conn, Some(Reason::UpstreamReset));
     }
     let progress = |received, sent| record.bytes(received, sent);
-    let ended = copy(&client, &upstream.stream, &conn.worker.buffers, &progress).await;
+    let ended = upstream
+        .carry(&client, &conn.worker.buffers, &progress)
+        .await;
     let reason = match ended {
         Ended::Orderly => None,
         Ended::ByClient => Some(Reason::ClientGone),
@@ -131,22 +132,15 @@ async fn dial(conn: &Conn) -> Result<Dialled, (Reason, Option<Chosen>)> {
             Front::Outside => leg::direct(conn, chosen.address),
             Front::Service { .. } | Front::Pod(_) | Front::App => leg::leg(conn, chosen.address),
         };
-        let limit = target.connect_timeout();
-        match timeout(
-            limit,
-            connect::connect(&leg.pod.netns, chosen.address, leg.key.from),
-        )
-        .await
-        {
-            Ok(Ok(stream)) => {
-                let upstream = Upstream::new(leg.key, stream);
+        match Upstream::connect(&conn.worker, &leg, target.connect_timeout()).await {
+            Some(upstream) => {
                 return Ok(Dialled {
                     upstream,
                     chosen,
                     one_pass: leg.one_pass,
                 });
             }
-            Ok(Err(_)) | Err(_) => {
+            None => {
                 avoid.push(chosen.address);
                 last = (Reason::UpstreamConnect, Some(chosen));
             }

@@ -27,7 +27,6 @@ use crate::config::{DRAIN_BYTES, DRAIN_TIMEOUT};
 use crate::l4::front::Conn;
 use crate::l4::leg;
 use crate::net::buffer::BufferPool;
-use crate::net::connect;
 use crate::net::deadline::Deadline;
 use crate::net::reset_by_peer;
 use crate::record::{self, Pending, Reached, Record};
@@ -99,7 +98,7 @@ async fn carry(conn: &Conn, client: &mut Client, mut request: Request, plan: Pla
             limits,
         )),
     };
-    let mut body = RequestBody::new(source, plan.may_retry());
+    let mut body = RequestBody::new(source, plan.keeps_body(&request));
     let mut half = ClientHalf { stream, writer };
     let moved = Cell::new(request.started);
     let cx = Cx {
@@ -252,13 +251,9 @@ impl Cx<'_> {
         *reached = Some(to);
         let mut upstream = match conn.worker.upstreams.take(&leg.key) {
             Some(upstream) => upstream,
-            None => {
-                let connecting = connect::connect(&leg.pod.netns, chosen.address, leg.key.from);
-                match tokio::time::timeout(self.plan.target.connect_timeout(), connecting).await {
-                    Ok(Ok(stream)) => Upstream::new(leg.key, stream),
-                    Ok(Err(_)) | Err(_) => return Err(Failed::Upstream(Reason::UpstreamConnect)),
-                }
-            }
+            None => Upstream::connect(&conn.worker, &leg, self.plan.target.connect_timeout())
+                .await
+                .ok_or(Failed::Upstream(Reason::UpstreamConnect))?,
         };
         let request = self.request;
         let out = upstream.writer.out(self.pool());

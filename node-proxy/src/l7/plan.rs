@@ -306,11 +306,11 @@ impl Plan<'_> {
         }
     }
 
-    /// Whether any attempt but the first could be made: only then the body is kept.
-    pub(crate) fn may_retry(&self) -> bool {
-        self.rule
-            .and_then(|rule| rule.retry.as_ref())
-            .is_none_or(|retry| retry.attempts > 0)
+    /// Whether an attempt could follow one that has sent some of the body: only then the body is kept. What the transport
+    /// tries again by itself has sent nothing, but for a stale connection.
+    pub(crate) fn keeps_body(&self, request: &Request) -> bool {
+        let policy = self.rule.and_then(|rule| rule.retry.as_ref());
+        request.idempotent() || policy.is_some_and(|retry| retry.attempts > 0)
     }
 
     /// The rule's name.

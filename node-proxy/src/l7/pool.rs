@@ -59,7 +59,8 @@ impl Pool {
 
     /// Keeps a connection for the next request.
     pub(crate) fn give(&self, upstream: Upstream) {
-        if self.closed.get() || self.count.get() >= MAX_IDLE {
+        let pod = &upstream.inside.pod;
+        if self.closed.get() || self.count.get() >= MAX_IDLE || pod.is_releasing() {
             return;
         }
         let mut idle = self.idle.borrow_mut();

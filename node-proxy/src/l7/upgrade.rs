@@ -5,7 +5,7 @@ use weft_model::reason::Reason;
 use super::server::Client;
 use super::upstream::Upstream;
 use crate::l4::front::Conn;
-use crate::net::copy::{Ended, copy};
+use crate::net::copy::Ended;
 use crate::record::{self, Pending};
 
 /// A switched connection before its bytes move.
@@ -38,6 +38,11 @@ impl Switched {
             .out(pool)
             .extend_from_slice(client.reader.available());
         record.received += client.reader.available().len() as u64;
+        // What was read ahead is on its way; a connection that idles from now on holds no buffer.
+        for reader in [&mut upstream.reader, &mut client.reader] {
+            reader.consume(usize::MAX);
+            reader.release(pool);
+        }
         let (to_client, to_upstream) = tokio::join!(
             client.writer.flush(&client.stream, pool),
             upstream.writer.flush(&upstream.stream, pool),
@@ -48,7 +53,7 @@ impl Switched {
                 received.set(received.get() + up);
                 sent.set(sent.get() + down);
             };
-            copy(&client.stream, &upstream.stream, pool, &progress).await
+            upstream.carry(&client.stream, pool, &progress).await
         } else {
             crate::net::reset_on_close(&client.stream);
             Ended::ByServer

@@ -1,10 +1,19 @@
 //! One HTTP/1 connection to an endpoint, owned by the exchange that uses it.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::pool::Key;
+use crate::l4::leg::Leg;
+use crate::net::buffer::BufferPool;
+use crate::net::copy::{Ended, Progress, copy};
 use crate::net::reader::Reader;
 use crate::net::writer::Writer;
+use crate::net::{connect, reset_on_close};
+use crate::worker::{Inside, Worker};
 
 /// A connection to an endpoint with its two halves.
 pub(crate) struct Upstream {
@@ -18,17 +27,42 @@ pub(crate) struct Upstream {
     pub(crate) writer: Writer,
     /// Whether it has carried a request before: then its failure may be a stale connection.
     pub(crate) reused: bool,
+    /// Namespace it was opened in.
+    pub(crate) inside: Inside,
 }
 
 impl Upstream {
-    /// A fresh connection.
-    pub(crate) fn new(key: Key, stream: TcpStream) -> Self {
-        Self {
-            key,
+    /// Connects along `leg`; none when that fails or takes longer than `limit`.
+    pub(crate) async fn connect(worker: &Worker, leg: &Leg, limit: Duration) -> Option<Self> {
+        let inside = Inside::new(Arc::clone(&worker.shared), Arc::clone(&leg.pod));
+        let connecting = connect::connect(&leg.pod.netns, leg.key.to, leg.key.from);
+        let stream = timeout(limit, connecting).await.ok()?.ok()?;
+        Some(Self {
+            key: leg.key,
             stream,
+            inside,
             reader: Reader::default(),
             writer: Writer::default(),
             reused: false,
+        })
+    }
+
+    /// Carries bytes between `client` and this connection until both halves have ended or one side fails. A pod that is
+    /// gone counts as failed: its namespace would live for as long as a client keeps its half open.
+    pub(crate) async fn carry(
+        &self,
+        client: &TcpStream,
+        pool: &BufferPool,
+        progress: Progress<'_>,
+    ) -> Ended {
+        tokio::select! {
+            biased;
+            ended = copy(client, &self.stream, pool, progress) => ended,
+            () = self.inside.pod.gone.cancelled() => {
+                reset_on_close(client);
+                reset_on_close(&self.stream);
+                Ended::ByServer
+            }
         }
     }
 

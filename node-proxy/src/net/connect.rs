@@ -25,7 +25,10 @@ pub(crate) async fn connect(netns: &Netns, to: SocketAddr, from: From) -> io::Re
     let stream = TcpStream::from_std(std::net::TcpStream::from(socket))?;
     stream.writable().await?;
     match stream.take_error()? {
-        None => Ok(stream),
+        None => {
+            super::prepare(&stream);
+            Ok(stream)
+        }
         Some(error) => Err(error),
     }
 }

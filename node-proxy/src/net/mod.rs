@@ -19,8 +19,8 @@ const KEEPALIVE_TIME: Duration = Duration::from_secs(180);
 /// Between probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Options of a socket that a client opened: no Nagle, and probes for peers that vanish without a word.
-pub(crate) fn prepare_accepted(socket: &impl AsFd) {
+/// Options of every connection: no Nagle, and probes for peers that vanish without a word.
+pub(crate) fn prepare(socket: &impl AsFd) {
     let socket = SockRef::from(socket);
     // Neither option can fail on a connected TCP socket in a way that matters: the kernel's defaults then hold.
     let _ = socket.set_tcp_nodelay(true);

@@ -20,6 +20,7 @@ pub(crate) struct TcpRecord {
     /// Bytes that wait for labels: client to server, server to client.
     waiting: Cell<(u64, u64)>,
     total: Cell<(u64, u64)>,
+    closed: bool,
 }
 
 impl TcpRecord {
@@ -37,6 +38,7 @@ impl TcpRecord {
             edge: RefCell::new(edge),
             waiting,
             total,
+            closed: false,
         }
     }
 
@@ -53,7 +55,8 @@ impl TcpRecord {
     }
 
     /// Ends the record.
-    pub(crate) fn close(self, conn: &Conn, reason: Option<Reason>) {
+    pub(crate) fn close(mut self, conn: &Conn, reason: Option<Reason>) {
+        self.closed = true;
         let (received, sent) = self.waiting.get();
         let flags = reason.map_or("-", Reason::flag);
         with_edge(&conn.worker, self.id, move |edge| {
@@ -69,6 +72,15 @@ impl TcpRecord {
             self.total.get(),
             self.started,
         );
+    }
+}
+
+impl Drop for TcpRecord {
+    /// The pod went, and its tasks with it: what was opened is closed all the same.
+    fn drop(&mut self) {
+        if let (false, Some(edge)) = (self.closed, self.edge.get_mut()) {
+            edge.tcp_closed(Reason::ClientGone.flag());
+        }
     }
 }
 

@@ -110,15 +110,18 @@ fn bytes_behind_an_answer_close_the_connection_and_reach_nobody() {
 #[test]
 fn bytes_that_come_while_a_connection_is_idle_are_never_an_answer() {
     let world = World::new();
-    let backend = Backend::raw(&world.v1, APP, |mut conn| {
+    let (tell, told) = std::sync::mpsc::channel();
+    let backend = Backend::raw(&world.v1, APP, move |mut conn| {
         conn.request()?;
         conn.send(ok("mine"))?;
         conn.send(ok("poison"))?;
+        tell.send(()).unwrap();
         conn.drained();
         Ok(())
     });
     for _ in 0..5 {
         assert_eq!(world.dial().get("/").text(), "mine");
+        told.recv().unwrap();
     }
     assert_eq!(backend.connections(), 5);
 }

@@ -328,3 +328,35 @@ fn a_service_that_is_asked_for_first_while_the_operator_is_away_is_refused_after
     let metrics = world.proxy.metrics();
     assert_eq!(metrics.sum("weft_connections_rejected_total", &labels), 1.0);
 }
+
+/// What others have open in a pod's namespace would break if its rules went: it counts, and nothing new is opened there.
+#[test]
+fn a_pod_is_idle_only_when_no_one_pass_ends_in_it() {
+    let world = World::new();
+    let web = world.web();
+    let tcp = Backend::raw(&world.v1, TCP, echo);
+    assert_eq!(world.dial().get("/").status, 200);
+    let mut stream = world.dial_to(ONE, TCP);
+    stream.send("a");
+    stream.exactly(1).unwrap();
+    let (pid, uid) = (world.proxy.pid(), "uid-v1".to_owned());
+    let idle = ToAgent::Idle { uid: uid.clone() };
+    world.agent.tell(pid, &ToProxy::Releasing { uid });
+    eventually("the idle connection in the pool is closed", || {
+        web.open() == 0
+    });
+    // The rules still lead to the proxy: what comes now arrives as from another node.
+    assert_eq!(world.dial().get("/").status, 200);
+    stream.send("b");
+    assert_eq!(stream.exactly(1).unwrap(), b"b");
+    assert_eq!(world.agent.count(pid, &idle), 0);
+    stream.half_close();
+    stream.rest().unwrap();
+    drop(stream);
+    eventually("the stream has ended", || tcp.open() == 0);
+    // The connection to v1's own address is kept by the client's pool and by v1's listener until one of them is closed.
+    world.agent.drop_pod("uid-client");
+    world
+        .agent
+        .wait(pid, "that v1 is idle", |said| said.contains(&idle));
+}

@@ -170,3 +170,55 @@ fn a_client_that_connects_and_leaves_without_a_word_is_nothing() {
     client.half_close();
     assert_eq!(client.ending(), Ending::Closed);
 }
+
+/// The server is gone with its pod, the client keeps its half open: that must not keep the pod's namespace.
+#[test]
+fn a_client_that_never_closes_does_not_hold_a_deleted_pods_namespace() {
+    let world = World::new();
+    let backend = Backend::raw(&world.v2, TCP, |mut conn| conn.send("bye"));
+    let mut client = world.dial_to(world.v2.ip, TCP);
+    assert_eq!(client.exactly(3).unwrap(), b"bye");
+    eventually("the server has ended its half", || backend.open() == 0);
+    let sockets = || {
+        let out = world
+            .v2
+            .ns
+            .run(|| {
+                std::process::Command::new("ss")
+                    .args(["-Htn", "state", "connected"])
+                    .output()
+            })
+            .unwrap()
+            .unwrap();
+        String::from_utf8(out.stdout).unwrap()
+    };
+    assert!(sockets().contains("CLOSE-WAIT"), "{}", sockets());
+    world.agent.drop_pod("uid-v2");
+    eventually("the namespace is left", || {
+        !sockets().contains("CLOSE-WAIT")
+    });
+    eventually("it is counted as closed", || {
+        let metrics = world.proxy.metrics();
+        metrics.sum("istio_tcp_connections_closed_total", &[]) == 2.0
+    });
+}
+
+#[test]
+fn connections_that_go_with_their_pod_are_counted_as_closed() {
+    let world = World::new();
+    let _backend = Backend::raw(&world.v1, TCP, echo);
+    let mut clients: Vec<Client> = (0..10).map(|_| world.dial_to(ONE, TCP)).collect();
+    for client in &mut clients {
+        client.send("x");
+        client.exactly(1).unwrap();
+    }
+    world.agent.drop_pod("uid-client");
+    eventually("all are closed", || {
+        let metrics = world.proxy.metrics();
+        let closed = metrics.sum(
+            "istio_tcp_connections_closed_total",
+            &["reporter=\"source\""],
+        );
+        closed == 10.0
+    });
+}

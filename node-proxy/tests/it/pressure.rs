@@ -115,6 +115,29 @@ fn a_thousand_idle_connections_hold_no_buffers() {
 }
 
 #[test]
+fn idle_web_sockets_hold_no_buffers() {
+    let world = World::new();
+    let _backend = Backend::raw(&world.v1, APP, |mut conn| {
+        conn.head()?;
+        conn.send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n")?;
+        crate::backend::echo(conn)
+    });
+    let open = || {
+        let mut client = world.dial();
+        client
+            .send("GET / HTTP/1.1\r\nhost: one\r\nconnection: upgrade\r\nupgrade: x\r\n\r\nfirst");
+        assert_eq!(client.response().status, 101);
+        assert_eq!(client.exactly(5).unwrap(), b"first");
+        client
+    };
+    open();
+    let before = settled(&world);
+    let clients: Vec<Client> = (0..500).map(|_| open()).collect();
+    let each = settled(&world).saturating_sub(before) / clients.len();
+    assert!(each < 16 * 1024, "{each} bytes for each");
+}
+
+#[test]
 fn a_head_that_dribbles_is_answered_408_after_ten_seconds() {
     let world = World::new();
     let backend = world.web();
