@@ -465,9 +465,7 @@ impl Cx<'_> {
             );
         };
         let answer = self.plan.failure(reason);
-        let settled =
-            body.is_done() || (!self.request.expect_continue && drain(body, self.deadline).await);
-        let keep = self.request.keep_alive && settled && !self.conn.worker.draining();
+        let keep = keeps(self.conn, self.request, &body);
         let head_only = self.request.method == Method::HEAD;
         let mut responder =
             Responder::half(self.conn, client, self.deadline, self.request.version, keep);
@@ -479,7 +477,7 @@ impl Cx<'_> {
             upstream,
             ..Record::local(&answer, sent)
         };
-        (record, if keep { Next::Again } else { Next::Close })
+        (record, settle(keep, body, self.deadline).await)
     }
 }
 
@@ -515,29 +513,46 @@ async fn answer_locally(
         deadline,
         limits,
     } = client;
-    let settled = match request.framing {
-        Framing::None => true,
-        // The client waits for leave to send; it will not be given, so what follows cannot be told apart.
-        _ if request.expect_continue => false,
-        framing => {
-            let body = Body::H1(Incoming::new(
-                stream,
-                reader,
-                &conn.worker.buffers,
-                framing,
-                limits,
-            ));
-            drain(RequestBody::new(body, false), deadline).await
-        }
+    let body = match request.framing {
+        Framing::None => Body::Empty,
+        framing => Body::H1(Incoming::new(
+            stream,
+            reader,
+            &conn.worker.buffers,
+            framing,
+            limits,
+        )),
     };
-    let keep = request.keep_alive && settled && !conn.worker.draining();
+    let body = RequestBody::new(body, false);
+    let keep = keeps(conn, request, &body);
     let half = ClientHalf { stream, writer };
     let mut responder = Responder::half(conn, half, deadline, request.version, keep);
     let sent = responder
         .local(&answer, request.method == Method::HEAD)
         .await;
     record::request(conn, request, &Record::local(&answer, sent));
-    if keep { Next::Again } else { Next::Close }
+    settle(keep, body, deadline).await
+}
+
+/// Whether the client may be told that it can send another request after an answer of the proxy's own.
+fn keeps(conn: &Conn, request: &Request, body: &RequestBody<'_>) -> bool {
+    let short = match request.framing {
+        _ if body.is_done() => true,
+        // The client waits for leave to send; it will not be given, so what follows cannot be told apart.
+        _ if request.expect_continue => false,
+        Framing::Length(length) => length.saturating_sub(body.received()) <= DRAIN_BYTES as u64,
+        Framing::Chunked => true,
+        Framing::None | Framing::UntilClose => false,
+    };
+    request.keep_alive && short && !conn.worker.draining()
+}
+
+/// After the answer: the connection goes on only behind the whole body.
+async fn settle(keep: bool, body: RequestBody<'_>, deadline: &Deadline) -> Next {
+    match keep && (body.is_done() || drain(body, deadline).await) {
+        true => Next::Again,
+        false => Next::Close,
+    }
 }
 
 /// Reads what is left of a body that nobody wants; false when it is too long or too slow, then the connection must close.

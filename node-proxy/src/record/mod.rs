@@ -77,12 +77,16 @@ impl Record {
         }
     }
 
-    /// Response flag: Envoy's word for the reason.
+    /// Response flags: Envoy's words for the reason, and for retries that were used up.
     pub(crate) fn flags(&self) -> &'static str {
-        match self.reason {
-            _ if self.exhausted => Reason::RetriesExhausted.flag(),
-            Some(reason) => reason.flag(),
-            None => "-",
+        match (self.exhausted, self.reason) {
+            (true, Some(Reason::UpstreamConnect)) => "UF,URX",
+            (true, Some(Reason::UpstreamReset)) => "UC,URX",
+            (true, Some(Reason::UpstreamProtocol)) => "UPE,URX",
+            (true, Some(Reason::AttemptTimeout)) => "UT,URX",
+            (true, _) => Reason::RetriesExhausted.flag(),
+            (false, Some(reason)) => reason.flag(),
+            (false, None) => "-",
         }
     }
 }

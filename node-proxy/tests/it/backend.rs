@@ -56,6 +56,8 @@ pub(crate) struct Backend {
 /// One connection to a server.
 pub(crate) struct Conn {
     pub(crate) stream: TcpStream,
+    /// Number of the connection, from 0.
+    pub(crate) number: usize,
     buffer: Vec<u8>,
     pub(crate) peer: SocketAddr,
     record: Arc<Record>,
@@ -107,6 +109,7 @@ impl Backend {
                 std::thread::spawn(move || {
                     let conn = Conn {
                         stream,
+                        number,
                         buffer: Vec::new(),
                         peer,
                         record: Arc::clone(&record),

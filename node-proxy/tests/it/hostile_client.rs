@@ -209,6 +209,14 @@ fn a_body_on_a_request_that_is_answered_locally_stays_a_body() {
         (503, Some("close"))
     );
     assert_eq!(client.ending(), Ending::Closed);
+    // One that is still being sent: the answer does not wait for it, and the connection is not lost.
+    let mut client = world.dial_to(crate::world::EMPTY, crate::world::HTTP);
+    client.send("POST / HTTP/1.1\r\nhost: empty\r\ncontent-length: 10\r\n\r\n01234");
+    let (answer, took) = crate::client::timed(|| client.response());
+    assert_eq!(answer.status, 503);
+    assert!(took.as_millis() < 1000, "{took:?}");
+    client.send("56789");
+    assert_eq!(client.get("/").status, 503);
     // A client that waits for leave does not get it, nor another request.
     let mut client = world.dial_to(crate::world::EMPTY, crate::world::HTTP);
     client.send(
@@ -221,12 +229,12 @@ fn a_body_on_a_request_that_is_answered_locally_stays_a_body() {
     );
     assert_eq!(client.ending(), Ending::Closed);
     assert_eq!(backend.hits(), 0);
-    eventually("exactly four requests are counted", || {
+    eventually("exactly six requests are counted", || {
         world
             .proxy
             .metrics()
             .sum("istio_requests_total", &["response_flags=\"UH\""])
-            == 4.0
+            == 6.0
     });
 }
 
@@ -359,4 +367,89 @@ fn target_and_host_are_canonical_before_anybody_decides() {
     client.send("CONNECT one:80 HTTP/1.1\r\nhost: one:80\r\n\r\n");
     assert_eq!(client.response().status, 405);
     assert_eq!(backend.hits(), 2);
+}
+
+/// Valid requests in any framing, cut into pieces anywhere: the server sees exactly these, and the client its answers.
+#[test]
+fn any_cut_of_a_stream_of_requests_is_the_same_stream() {
+    let world = World::new();
+    let backend = world.answering(|seen| {
+        let body = format!("{} {}", seen.line(), seen.body.len());
+        // The answer's framing changes with its size.
+        match seen.body.len() % 3 {
+            0 => ok(&body),
+            1 => {
+                let (head, tail) = body.split_at(body.len() / 2);
+                format!(
+                    "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n\
+                     {:x}\r\n{head}\r\n{:X};e\r\n{tail}\r\n0\r\nx-t: 1\r\n\r\n",
+                    head.len(),
+                    tail.len()
+                )
+                .into_bytes()
+            }
+            _ => [b"HTTP/1.1 100 Continue\r\n\r\n".to_vec(), ok(&body)].concat(),
+        }
+    });
+    let mut dice = 88_172_645_463_325_252_u64;
+    let mut roll = move |below: usize| {
+        dice ^= dice << 13;
+        dice ^= dice >> 7;
+        dice ^= dice << 17;
+        (dice % below as u64) as usize
+    };
+    let (mut stream, mut wanted) = (Vec::new(), Vec::new());
+    for number in 0..300 {
+        let size = [0, 1, 2, 100, 5_000, 40_000][roll(6)];
+        let body = vec![b'a' + (number % 26) as u8; size];
+        let (method, framing) = match (size, roll(2)) {
+            (0, 0) => ("GET", "\r\n".to_owned().into_bytes()),
+            (_, 0) => {
+                let head = format!("content-length: {size}\r\n\r\n");
+                ("POST", [head.as_bytes(), &body].concat())
+            }
+            _ => {
+                let mut bytes = b"transfer-encoding: chunked\r\n\r\n".to_vec();
+                let piece = 1 + roll(9_000);
+                for chunk in body.chunks(piece) {
+                    bytes.extend(format!("{:x}\r\n", chunk.len()).into_bytes());
+                    bytes.extend(chunk);
+                    bytes.extend(b"\r\n");
+                }
+                bytes.extend(b"0\r\n\r\n");
+                ("PUT", bytes)
+            }
+        };
+        stream.extend(format!("{method} /{number} HTTP/1.1\r\nhost: one\r\n").into_bytes());
+        stream.extend(framing);
+        wanted.push((format!("{method} /{number}"), body));
+    }
+    let mut client = world.dial();
+    let mut writing = client.stream.try_clone().unwrap();
+    let mut cuts: Vec<usize> = (0..600).map(|_| roll(stream.len())).collect();
+    cuts.extend([0, stream.len()]);
+    cuts.sort_unstable();
+    let writer = std::thread::spawn(move || {
+        use std::io::Write as _;
+        for pair in cuts.windows(2) {
+            writing.write_all(&stream[pair[0]..pair[1]]).unwrap();
+            std::thread::sleep(std::time::Duration::from_micros(500));
+        }
+    });
+    for (line, body) in &wanted {
+        let answer = loop {
+            let answer = client.response();
+            if answer.status >= 200 {
+                break answer;
+            }
+        };
+        assert_eq!(answer.text(), format!("{line} {}", body.len()));
+    }
+    writer.join().unwrap();
+    for (seen, (line, body)) in backend.seen().iter().zip(&wanted) {
+        assert_eq!(seen.line(), line);
+        assert!(seen.body == *body, "{line} arrived with another body");
+    }
+    assert_eq!(backend.hits(), wanted.len());
+    assert_eq!(backend.connections(), 1);
 }

@@ -441,3 +441,48 @@ fn a_pod_reaches_itself_through_its_own_service() {
     assert!(took < Duration::from_secs(1), "{took:?}");
     assert_eq!(backend.last().peer.ip(), world.v1.ip);
 }
+
+#[test]
+fn what_apps_write_into_a_target_and_a_host_arrives_as_it_was() {
+    let world = World::new();
+    let backend = world.web();
+    for (host, target) in [
+        ("one:8080", "/a%20b?q=%2F..%2F&x=a+b"),
+        ("one", "/a;v=1/b,c/@d:e/!$&'()*"),
+        ("one", "/?"),
+        ("one", "/a//b/"),
+        ("10.96.0.11", "/~user/-_.html"),
+        ("[fd00::1]:81", "/%C3%A4"),
+    ] {
+        let mut client = world.dial();
+        client.send(format!("GET {target} HTTP/1.1\r\nhost: {host}\r\n\r\n"));
+        assert_eq!(client.response().status, 200, "{host} {target}");
+        let seen = backend.last();
+        assert_eq!(seen.line(), format!("GET {target}"));
+        assert_eq!(seen.header("host"), Some(host), "{target}");
+    }
+    let mut client = world.dial();
+    client.send("OPTIONS * HTTP/1.1\r\nhost: one\r\n\r\n");
+    assert_eq!(client.response().status, 200);
+    assert_eq!(backend.last().line(), "OPTIONS *");
+    client.send("PURGE /x HTTP/1.1\r\nhost: one\r\n\r\n");
+    assert_eq!(client.response().status, 200);
+    assert_eq!(backend.last().line(), "PURGE /x");
+}
+
+#[test]
+fn large_heads_pass_both_ways() {
+    let world = World::new();
+    let value = "v".repeat(30_000);
+    let answer = format!("HTTP/1.1 200 OK\r\nset-cookie: {value}\r\ncontent-length: 0\r\n\r\n");
+    let backend = world.answering(move |_| answer.clone().into_bytes());
+    let mut client = world.dial();
+    for _ in 0..3 {
+        client.send(format!(
+            "GET / HTTP/1.1\r\nhost: one\r\ncookie: {value}\r\n\r\n"
+        ));
+        assert_eq!(client.response().header("set-cookie"), Some(value.as_str()));
+        assert_eq!(backend.last().header("cookie"), Some(value.as_str()));
+    }
+    assert_eq!(backend.connections(), 1);
+}

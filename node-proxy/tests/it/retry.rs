@@ -234,3 +234,27 @@ fn connections_that_the_server_has_closed_are_not_used() {
         assert_eq!(client.response().status, 200, "round {round}");
     }
 }
+
+/// The first attempt dies in the middle of an upload: the second gets what was sent, and then the rest.
+#[test]
+fn an_upload_goes_on_in_the_next_attempt_where_the_last_one_broke() {
+    let world = World::routed(DECK_D);
+    let (told, tell) = std::sync::mpsc::channel();
+    let told = std::sync::Mutex::new(told);
+    let backend = Backend::raw(&world.v1, APP, move |mut conn| {
+        if conn.number == 0 {
+            conn.head()?;
+            conn.until(b"first\r\n")?;
+            told.lock().unwrap().send(()).unwrap();
+            return Ok(());
+        }
+        let seen = conn.request()?.unwrap();
+        conn.send(ok(std::str::from_utf8(&seen.body).unwrap()))
+    });
+    let mut client = world.dial();
+    client.send("POST / HTTP/1.1\r\nhost: one\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n");
+    tell.recv().unwrap();
+    eventually("the next attempt has begun", || backend.connections() == 2);
+    client.send("6\r\nsecond\r\n0\r\n\r\n");
+    assert_eq!(client.response().text(), "firstsecond");
+}
