@@ -4,12 +4,13 @@
 //! agent adopts our listeners instead of binding its own (contracts.md §2).
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::sync::mpsc;
 use weft_wire::pod::{MAX_PACKET, Pod as PodMessage, ToAgent, ToProxy, VERSION};
 
@@ -17,6 +18,9 @@ use weft_wire::pod::{MAX_PACKET, Pod as PodMessage, ToAgent, ToProxy, VERSION};
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 /// Longest such pause.
 const RETRY_MOST: Duration = Duration::from_secs(1);
+
+/// An agent that has not read for this long is left: the control thread has other work than to wait for it.
+const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The sockets of one pod, as they travel.
 pub(crate) struct PodSockets {
@@ -83,7 +87,9 @@ impl Link {
             return;
         };
         if let Err(error) = weft_netns::send_with_fds(socket.as_fd(), &bytes, fds) {
-            tracing::warn!(%error, "cannot write to the agent; the receiving side will reconnect");
+            tracing::warn!(%error, "cannot write to the agent; connecting anew");
+            // The receiving side sees the end, connects again and says everything anew.
+            let _ = SockRef::from(socket).shutdown(Shutdown::Both);
         }
     }
 
@@ -128,6 +134,7 @@ fn converse(
 ) -> io::Result<()> {
     // A thread of its own waits here; sending waits too, for an agent that is busy with other pods.
     weft_netns::set_nonblocking(&socket, false)?;
+    SockRef::from(&socket).set_write_timeout(Some(SEND_TIMEOUT))?;
     // The other thread begins to speak on it when it hears of it, so that nothing can come before its greeting.
     let speaking = socket.try_clone()?;
     if events.send(FromAgent::Connected(speaking)).is_err() {
@@ -173,4 +180,36 @@ fn decode(bytes: &[u8], fds: Vec<OwnedFd>) -> Result<FromAgent, String> {
         outbound,
         inbound,
     })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_that_does_not_read_is_left() {
+        let (ours, agents) = weft_netns::seqpacket_pair().unwrap();
+        weft_netns::set_nonblocking(&ours, false).unwrap();
+        let quick = Duration::from_millis(50);
+        SockRef::from(&ours).set_write_timeout(Some(quick)).unwrap();
+        let link = Link::default();
+        link.set(Some(ours));
+        let idle = ToAgent::Idle {
+            uid: "x".repeat(1000),
+        };
+        for _ in 0..2000 {
+            link.send(&idle);
+        }
+        // Whatever was queued can be read, and then the end.
+        let mut packet = vec![0; MAX_PACKET];
+        let mut queued = 0;
+        while weft_netns::recv_with_fds(agents.as_fd(), &mut packet)
+            .unwrap()
+            .0
+            > 0
+        {
+            queued += 1;
+        }
+        assert!(queued < 2000, "everything fitted");
+    }
 }

@@ -232,7 +232,7 @@ impl Conn {
             return Ok(None);
         }
         let head = self.until(b"\r\n\r\n")?;
-        Ok(Some(String::from_utf8(head).unwrap()))
+        Ok(Some(String::from_utf8_lossy(&head).into_owned()))
     }
 
     fn read_request(&mut self) -> io::Result<Option<Seen>> {

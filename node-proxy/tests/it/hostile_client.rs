@@ -165,6 +165,32 @@ fn bodies_that_cannot_be_proved_cut_both_sides() {
     client.send(extensions);
     let _ = client.ending();
     assert_eq!(backend.hits(), 0);
+    // V20: a flood of trailers.
+    let mut client = world.dial();
+    client.send("POST / HTTP/1.1\r\nhost: one\r\ntransfer-encoding: chunked\r\n\r\n0\r\n");
+    let _ = std::io::Write::write_all(&mut client.stream, "x-t: 1\r\n".repeat(10_000).as_bytes());
+    let _ = client.ending();
+    eventually("no flood arrived", || backend.open() == 0);
+    assert_eq!(backend.hits(), 0);
+}
+
+/// V20: a trailer is never a header, whatever its name.
+#[test]
+fn trailers_that_mean_something_are_dropped() {
+    let world = World::new();
+    let backend = world.web();
+    let mut client = world.dial();
+    client.send(
+        "POST / HTTP/1.1\r\nhost: one\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\
+         host: evil\r\nauthorization: root\r\ntransfer-encoding: chunked\r\nx-weft-identity: a\r\nx-kept: 1\r\n\r\n",
+    );
+    assert_eq!(client.response().status, 200);
+    let seen = backend.last();
+    assert_eq!(seen.trailers, "x-kept: 1\r\n");
+    assert_eq!(
+        (seen.header("host"), seen.header("authorization")),
+        (Some("one"), None)
+    );
 }
 
 #[test]

@@ -255,3 +255,32 @@ fn memory_comes_back_after_a_burst() {
         std::thread::sleep(Duration::from_millis(100));
     }
 }
+
+#[test]
+fn others_are_served_while_some_stream_at_full_speed() {
+    use std::io::Read as _;
+    let world = world();
+    let _backend = torrent(&world);
+    let web = world.web();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let client = world.dial_to(ONE, TCP);
+            let stop = &stop;
+            scope.spawn(move || {
+                let mut piece = vec![0; 256 * 1024];
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    let _ = (&client.stream).read(&mut piece);
+                }
+            });
+        }
+        let mut slowest = Duration::ZERO;
+        let mut client = world.dial();
+        for _ in 0..200 {
+            slowest = slowest.max(timed(|| assert_eq!(client.get("/").status, 200)).1);
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(slowest < Duration::from_millis(500), "{slowest:?}");
+    });
+    assert_eq!(web.hits(), 200);
+}

@@ -263,3 +263,40 @@ fn self_metrics_tell_generation_and_pods() {
     assert_eq!(metrics.sum("istio_build", &["component=\"proxy\""]), 1.0);
     assert_eq!(world.proxy.get("/healthz/ready"), "ready\n");
 }
+
+/// V35: what clients send is data in the log, never a second line or a second field.
+#[test]
+fn a_client_cannot_write_the_access_log() {
+    for format in ["text", "json"] {
+        let spawn = Spawn {
+            format,
+            ..Spawn::default()
+        };
+        let world = World::with("", spawn);
+        let _web = world.web();
+        let mut client = world.dial();
+        client.send(
+            b"GET /%0a%22x?\\n HTTP/1.1\r\nhost: one\r\nuser-agent: a\" 200 - \"b\\\t\x9b31m\xff\r\n\r\n",
+        );
+        let status = client.response().status;
+        eventually("the line is there", || {
+            world.proxy.access_log().ends_with('\n')
+        });
+        let log = world.proxy.access_log();
+        assert_eq!(log.lines().count(), 1, "{log}");
+        assert!(
+            !log.trim_end().contains(|c: char| c.is_control()),
+            "{log:?}"
+        );
+        if status == 200 && format == "json" {
+            let line: serde_json::Value = serde_json::from_str(&log).unwrap();
+            assert!(
+                line["user_agent"]
+                    .as_str()
+                    .unwrap()
+                    .starts_with("a\" 200 - \"b\\"),
+                "{line}"
+            );
+        }
+    }
+}
