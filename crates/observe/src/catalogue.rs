@@ -111,6 +111,7 @@ metrics! {
     AGENT_PROXIES = "weft_agent_proxies" Gauge Own(&[]), "agent", "Proxies that are connected and take new pods.";
     AGENT_CONFLIST = "weft_agent_conflist" Gauge Own(&["state"]), "agent", "1 for the state that the CNI configuration is in.";
     AGENT_CONFLIST_WRITES = "weft_agent_conflist_writes" Gauge Own(&[]), "agent", "Writes of the CNI configuration since the start.";
+    AGENT_REPAIRS = "weft_agent_repairs_total" Counter Own(&[]), "agent", "Pods whose packet rules were changed inside them and made again.";
     AGENT_CNI_REQUESTS = "weft_agent_cni_requests_total" Counter Own(&["verb", "result"]), "agent", "Calls of the plugin by verb and result.";
     AGENT_CNI_SECONDS = "weft_agent_cni_seconds" Histogram Own(&["verb"]), "agent", "Time from the plugin's request to the answer.";
     OPERATOR_GENERATION = "weft_operator_generation" Gauge Own(&[]), "operator", "Newest generation of the tables.";
