@@ -1,5 +1,6 @@
 //! The process under test: started like a DaemonSet would, asked over its admin socket, measured through `/proc`.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -55,7 +56,7 @@ impl Proxy {
                     .descriptors
                     .map_or("-S".to_owned(), |limit| limit.to_string()),
             )
-            .arg(env!("CARGO_BIN_EXE_weft-proxy"))
+            .arg(binary())
             .args(["--node-name", "node1", "--operator", &mesh.uri()])
             .args([
                 "--metrics-listen",
@@ -174,6 +175,11 @@ impl Drop for Proxy {
             );
         }
     }
+}
+
+/// The program: cargo's own, or the one that `PROXY_UNDER_TEST` names (a release build, an older version).
+fn binary() -> OsString {
+    std::env::var_os("PROXY_UNDER_TEST").unwrap_or_else(|| env!("CARGO_BIN_EXE_weft-proxy").into())
 }
 
 /// One scrape.
