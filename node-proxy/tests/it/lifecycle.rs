@@ -219,6 +219,12 @@ fn a_released_pod_is_idle_when_its_last_connection_has_ended() {
         .wait(pid, "that the client is idle", |said| said.contains(&idle));
     // The release is called off: being idle is nobody's business any more.
     world.agent.tell(pid, &ToProxy::Keep { uid });
+    // Messages are handled in order: the answer to the next shows that this one has been handled.
+    let v2 = "uid-v2".to_owned();
+    world.agent.tell(pid, &ToProxy::Releasing { uid: v2 });
+    world.agent.wait(pid, "that v2 is idle once more", |said| {
+        said.iter().filter(|message| **message == at_once).count() == 2
+    });
     let said = |agent: &crate::agent::Agent| agent.count(pid, &idle);
     let before = said(&world.agent);
     let mut stream = world.dial_to(ONE, TCP);
