@@ -27,6 +27,8 @@ const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 9);
 const HOST: &str = "server.bench.svc.cluster.local";
 /// Building pods and compiling tables takes a fraction of this.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Lines of each log that an error quotes.
+const QUOTED_LINES: usize = 8;
 
 /// The running lab. Its runtime turns only while something is asked of it, so that it costs no CPU in between.
 pub(crate) struct Weft {
@@ -56,12 +58,15 @@ impl Weft {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let lab = runtime.block_on(async {
+        let logs = config.logs.clone();
+        let up = runtime.block_on(async {
             let lab = Lab::up(config).await?;
             lab.settled(PATIENCE).await?;
             lab.synced(PATIENCE).await?;
             anyhow::Ok(lab)
-        })?;
+        });
+        // The room, and the logs in it, vanish with this process.
+        let lab = up.with_context(|| format!("Weft does not come up\n{}", last_words(&logs)))?;
         let node = lab
             .nodes()
             .first()
@@ -97,7 +102,11 @@ impl Weft {
         };
         Ok(Contender {
             name: Name::Weft,
-            client: PathBuf::from("/run/netns").join(&client.netns_name),
+            // By a process of it: the file of its name is mounted where the pod's own mounts are.
+            client: PathBuf::from(format!(
+                "/proc/{}/ns/net",
+                client.pids.first().context("the client runs")?
+            )),
             address: SocketAddr::new(IpAddr::V4(SERVICE), port),
             host: HOST.to_owned(),
             subject: Subject::Pid(pid),
@@ -118,6 +127,22 @@ fn pin(pid: u32) -> anyhow::Result<()> {
         sched_setaffinity(Pid::from_raw(thread), &set).context("cannot pin the proxy")?;
     }
     Ok(())
+}
+
+/// The end of each log below `directory`.
+fn last_words(directory: &Path) -> String {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return String::new();
+    };
+    let mut words = String::new();
+    for entry in entries.flatten() {
+        let text = fs::read_to_string(entry.path()).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        let last = lines.iter().skip(lines.len().saturating_sub(QUOTED_LINES));
+        words.push_str(&format!("--- {}\n", entry.file_name().to_string_lossy()));
+        last.for_each(|line| words.push_str(&format!("{line}\n")));
+    }
+    words
 }
 
 fn manifest(own: &Path) -> String {
