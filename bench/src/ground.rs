@@ -5,11 +5,13 @@ use std::{
     fmt::Write as _,
     io::Write as _,
     net::{Ipv4Addr, SocketAddr},
+    os::fd::{AsFd, AsRawFd},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
 };
 
 use anyhow::{Context, bail};
+use weft_netns::Netns;
 
 /// Where the backend answers HTTP.
 pub(crate) const HTTP_PORT: u16 = 8080;
@@ -19,17 +21,22 @@ pub(crate) const BULK_PORT: u16 = 9090;
 pub(crate) const SERVICE_PORT: u16 = 80;
 
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 244, 1, 1);
-const NODE: &str = "node";
-const PODS: [(&str, Ipv4Addr); 3] = [
-    ("client", Ipv4Addr::new(10, 244, 1, 2)),
-    ("server", Ipv4Addr::new(10, 244, 1, 3)),
-    // A client whose own namespace holds the proxy: the control.
-    ("sidecar", Ipv4Addr::new(10, 244, 1, 4)),
-];
+const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 244, 1, 2);
+const SERVER: Ipv4Addr = Ipv4Addr::new(10, 244, 1, 3);
+/// A client whose own namespace holds the proxy: the control.
+const SIDECAR: Ipv4Addr = Ipv4Addr::new(10, 244, 1, 4);
 
-/// Namespaces, links and redirections; they vanish with the room.
+/// Namespaces, links and redirections; they vanish with this process.
+///
+/// The namespaces have no names below /run/netns: `ip netns add` would make that mount shared, and the lab's containers,
+/// which take it off in mount namespaces of their own, would take it off everywhere.
 #[derive(Debug)]
-pub(crate) struct Ground {}
+pub(crate) struct Ground {
+    node: Netns,
+    client: Netns,
+    server: Netns,
+    sidecar: Netns,
+}
 
 /// One redirected address.
 #[derive(Clone, Copy, Debug)]
@@ -43,79 +50,97 @@ pub(crate) struct Redirect {
 }
 
 impl Ground {
-    /// Builds it all inside the room's network namespace.
+    /// Builds it all.
     pub(crate) fn build(redirects: &[Redirect]) -> anyhow::Result<Self> {
-        add_namespace(NODE)?;
-        ip(NODE, "link add cni0 type bridge")?;
-        ip(NODE, &format!("addr add {GATEWAY}/24 dev cni0"))?;
-        ip(NODE, "link set cni0 up")?;
-        sysctl(NODE, "net/ipv4/ip_forward", "1")?;
-        for (name, address) in PODS {
-            add_namespace(name)?;
-            ip(
-                name,
-                &format!("link add eth0 type veth peer name veth-{name} netns {NODE}"),
-            )?;
-            ip(NODE, &format!("link set veth-{name} master cni0 up"))?;
-            ip(name, &format!("addr add {address}/24 dev eth0"))?;
-            ip(name, "link set eth0 up")?;
-            ip(name, &format!("route add default via {GATEWAY}"))?;
-        }
+        let node = namespace()?;
+        ip(&node, "link add cni0 type bridge")?;
+        ip(&node, &format!("addr add {GATEWAY}/24 dev cni0"))?;
+        ip(&node, "link set cni0 up")?;
+        node.run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1"))?
+            .context("cannot let the node forward")?;
+        let ground = Self {
+            client: pod(&node, "client", CLIENT)?,
+            server: pod(&node, "server", SERVER)?,
+            sidecar: pod(&node, "sidecar", SIDECAR)?,
+            node,
+        };
         let (in_pod, in_node): (Vec<_>, Vec<_>) = redirects.iter().partition(|r| r.in_pod);
-        redirect(NODE, "PREROUTING", &in_node)?;
-        redirect("sidecar", "OUTPUT", &in_pod)?;
-        Ok(Self {})
+        redirect(&ground.node, "PREROUTING", &in_node)?;
+        redirect(&ground.sidecar, "OUTPUT", &in_pod)?;
+        Ok(ground)
     }
 
     /// File of the node's namespace.
     pub(crate) fn node(&self) -> PathBuf {
-        namespace(NODE)
+        file(&self.node)
     }
 
     /// File of the ordinary client's namespace.
     pub(crate) fn client(&self) -> PathBuf {
-        namespace("client")
+        file(&self.client)
     }
 
     /// File of the control's namespace.
     pub(crate) fn sidecar(&self) -> PathBuf {
-        namespace("sidecar")
+        file(&self.sidecar)
     }
 
     /// File of the backend's namespace.
     pub(crate) fn server(&self) -> PathBuf {
-        namespace("server")
+        file(&self.server)
     }
 
     /// The backend's address at `port`.
     pub(crate) fn backend(&self, port: u16) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::new(10, 244, 1, 3), port))
+        SocketAddr::from((SERVER, port))
     }
 }
 
-fn namespace(name: &str) -> PathBuf {
-    Path::new("/run/netns").join(name)
+/// A path to a namespace that this process holds open, for programs that are told one by path.
+pub(crate) fn file(namespace: &Netns) -> PathBuf {
+    let fd = namespace.as_fd().as_raw_fd();
+    PathBuf::from(format!("/proc/{}/fd/{fd}", std::process::id()))
 }
 
-fn add_namespace(name: &str) -> anyhow::Result<()> {
-    run(Command::new("ip").args(["netns", "add", name]))?;
-    ip(name, "link set lo up")
+fn namespace() -> anyhow::Result<Netns> {
+    let namespace = Netns::scratch().context("cannot make a network namespace")?;
+    ip(&namespace, "link set lo up")?;
+    Ok(namespace)
 }
 
-fn ip(name: &str, arguments: &str) -> anyhow::Result<()> {
-    run(Command::new("ip")
-        .args(["-n", name])
-        .args(arguments.split(' ')))
+fn pod(node: &Netns, name: &str, address: Ipv4Addr) -> anyhow::Result<Netns> {
+    let pod = namespace()?;
+    let other = file(node);
+    ip(
+        &pod,
+        &format!(
+            "link add eth0 type veth peer name veth-{name} netns {}",
+            other.display()
+        ),
+    )?;
+    ip(node, &format!("link set veth-{name} master cni0 up"))?;
+    ip(&pod, &format!("addr add {address}/24 dev eth0"))?;
+    ip(&pod, "link set eth0 up")?;
+    ip(&pod, &format!("route add default via {GATEWAY}"))?;
+    Ok(pod)
 }
 
-fn sysctl(name: &str, key: &str, value: &str) -> anyhow::Result<()> {
-    weft_netns::Netns::open(&namespace(name))?
-        .run(|| std::fs::write(Path::new("/proc/sys").join(key), value))?
-        .with_context(|| format!("cannot set {key} in {name}"))
+fn ip(namespace: &Netns, arguments: &str) -> anyhow::Result<()> {
+    let output = crate::process::inside(&file(namespace), Path::new("ip"))
+        .args(arguments.split(' '))
+        .output()
+        .context("cannot start nsenter")?;
+    if !output.status.success() {
+        bail!(
+            "ip {arguments}: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(())
 }
 
 /// One `iptables-restore` for all rules of a namespace.
-fn redirect(name: &str, chain: &str, redirects: &[&Redirect]) -> anyhow::Result<()> {
+fn redirect(namespace: &Netns, chain: &str, redirects: &[&Redirect]) -> anyhow::Result<()> {
     if redirects.is_empty() {
         return Ok(());
     }
@@ -130,7 +155,7 @@ fn redirect(name: &str, chain: &str, redirects: &[&Redirect]) -> anyhow::Result<
         }
     }
     text.push_str("COMMIT\n");
-    let mut child = crate::process::inside(&namespace(name), Path::new("iptables-restore"))
+    let mut child = crate::process::inside(&file(namespace), Path::new("iptables-restore"))
         .arg("--noflush")
         .stdin(Stdio::piped())
         .spawn()
@@ -143,22 +168,6 @@ fn redirect(name: &str, chain: &str, redirects: &[&Redirect]) -> anyhow::Result<
     let status = child.wait()?;
     if !status.success() {
         bail!("iptables-restore refused:\n{text}");
-    }
-    Ok(())
-}
-
-fn run(command: &mut Command) -> anyhow::Result<()> {
-    let output = command.output().context("cannot start ip")?;
-    if !output.status.success() {
-        let arguments: Vec<_> = command
-            .get_args()
-            .map(|argument| argument.to_string_lossy())
-            .collect();
-        bail!(
-            "ip {}: {}",
-            arguments.join(" "),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
     }
     Ok(())
 }
