@@ -179,24 +179,10 @@ fn a_client_that_never_closes_does_not_hold_a_deleted_pods_namespace() {
     let mut client = world.dial_to(world.v2.ip, TCP);
     assert_eq!(client.exactly(3).unwrap(), b"bye");
     eventually("the server has ended its half", || backend.open() == 0);
-    let sockets = || {
-        let out = world
-            .v2
-            .ns
-            .run(|| {
-                std::process::Command::new("ss")
-                    .args(["-Htn", "state", "connected"])
-                    .output()
-            })
-            .unwrap()
-            .unwrap();
-        String::from_utf8(out.stdout).unwrap()
-    };
-    assert!(sockets().contains("CLOSE-WAIT"), "{}", sockets());
+    let left = || !crate::world::sockets(&world.v2.ns, "close-wait").is_empty();
+    assert!(left(), "the proxy does not wait for the client");
     world.agent.drop_pod("uid-v2");
-    eventually("the namespace is left", || {
-        !sockets().contains("CLOSE-WAIT")
-    });
+    eventually("the namespace is left", || !left());
     eventually("it is counted as closed", || {
         let metrics = world.proxy.metrics();
         metrics.sum("istio_tcp_connections_closed_total", &[]) == 2.0

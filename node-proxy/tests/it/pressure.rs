@@ -229,7 +229,7 @@ fn others_are_served_while_some_stall() {
     for _ in 0..200 {
         slowest = slowest.max(timed(|| assert_eq!(client.get("/").status, 200)).1);
     }
-    assert!(slowest < Duration::from_millis(500), "{slowest:?}");
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
     eventually("all were served", || web.hits() == 200);
 }
 
@@ -280,7 +280,7 @@ fn others_are_served_while_some_stream_at_full_speed() {
             slowest = slowest.max(timed(|| assert_eq!(client.get("/").status, 200)).1);
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        assert!(slowest < Duration::from_millis(500), "{slowest:?}");
+        assert!(slowest < Duration::from_secs(2), "{slowest:?}");
     });
     assert_eq!(web.hits(), 200);
 }

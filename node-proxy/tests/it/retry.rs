@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::backend::Backend;
 use crate::client::timed;
-use crate::world::{APP, HTTP, ONE, WEB, World, eventually, ok};
+use crate::world::{APP, HTTP, ONE, WEB, World, eventually, ok, sockets};
 
 /// Deck (d), for `one`.
 const DECK_D: &str = "
@@ -228,7 +228,9 @@ fn connections_that_the_server_has_closed_are_not_used() {
         conn.send(ok("once"))
     });
     for round in 0..20 {
-        eventually("the last connection is closed", || backend.open() == 0);
+        eventually("the last connection is closed", || {
+            backend.open() == 0 && sockets(&world.v1.ns, "established").is_empty()
+        });
         let mut client = world.dial_to(ONE, HTTP);
         client.send("POST / HTTP/1.1\r\nhost: one\r\ncontent-length: 1\r\n\r\nx");
         assert_eq!(client.response().status, 200, "round {round}");

@@ -240,6 +240,14 @@ fn pod(node: &Netns, name: &'static str, ip4: [u8; 4], bridged: bool) -> Pod {
     }
 }
 
+/// TCP sockets of a namespace in a state, as `ss` prints them.
+pub(crate) fn sockets(ns: &Netns, state: &str) -> String {
+    let mut command = Command::new("ss");
+    command.args(["-Htn", "state", state]);
+    let out = ns.run(|| command.output()).unwrap().unwrap();
+    String::from_utf8(out.stdout).unwrap()
+}
+
 /// Runs a batch of `ip` commands inside a namespace.
 pub(crate) fn ip(ns: &Netns, batch: &str) {
     let mut command = Command::new("ip");
