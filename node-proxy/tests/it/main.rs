@@ -10,6 +10,8 @@ mod mesh;
 mod proxy;
 mod world;
 
+mod broken;
+mod hostile_body;
 mod hostile_client;
 mod hostile_server;
 mod lifecycle;
