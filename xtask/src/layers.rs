@@ -19,6 +19,7 @@ pub(crate) const MAY_IMPORT: &[(&str, &[&str])] = &[
     // Level 0 and 1: vocabulary, pure crates, kernel and wire edges.
     ("weft-model", &[]),
     ("weft-netns", &[]),
+    ("weft-oci", &[]),
     ("weft-k8s", &[]),
     ("weft-h1", &["weft-model"]),
     ("weft-decide", &["weft-model"]),
