@@ -61,15 +61,22 @@ pub fn read_sysctl(ns: &Netns, key: &str) -> io::Result<String> {
     Ok(text.trim_end().to_owned())
 }
 
-/// Sets a `net.` sysctl in the namespace.
+/// Sets a `net.` sysctl in the namespace; where `/proc/sys` is mounted read-only, through a `/proc` of our own.
 ///
 /// # Errors
 /// `InvalidInput` for a key outside `net.`, `NotFound` when the kernel does not know it, `ReadOnlyFilesystem` or
-/// `PermissionDenied` when `/proc/sys` may not be written here.
+/// `PermissionDenied` when settings may not be written here in either way.
 pub fn write_sysctl(ns: &Netns, key: &str, value: &str) -> io::Result<()> {
     let path = sysctl_path(key)?;
-    ns.run(|| fs::write(path, value))?
-        .map_err(|e| named(key, &e))
+    let inside_proc = path.strip_prefix("/proc").unwrap_or(&path);
+    ns.run(|| match fs::write(&path, value) {
+        Err(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            // Why the detour is closed too is of less use than why it was taken.
+            crate::proc::write(inside_proc, value).map_err(|_| e)
+        }
+        other => other,
+    })?
+    .map_err(|e| named(key, &e))
 }
 
 /// `net.ipv4.x` → `/proc/sys/net/ipv4/x`: a path that the kernel resolves in the namespace of the thread that asks.

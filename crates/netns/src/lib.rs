@@ -1,7 +1,7 @@
 //! Network namespaces, file descriptor passing, original destinations: the only unsafe code of the project.
 //!
 //! Everything here is a thin, blocking, allocation-poor wrapper over one kernel facility. Nothing keeps state but the
-//! thread's own home namespace, and no function leaves a thread in a namespace that it did not start in.
+//! thread's own home namespace (and, where it is needed, its own `/proc`), and no function leaves a thread in a namespace that it did not start in.
 // Some of these kernel interfaces have no safe wrapper (SCM_RIGHTS with truncation, namespace ioctls, a few socket
 // options). Each block states why it is sound; every other crate denies unsafe code.
 #![allow(unsafe_code)]
@@ -10,6 +10,7 @@
 mod inside;
 mod namespace;
 mod pass;
+mod proc;
 mod scan;
 mod socket;
 

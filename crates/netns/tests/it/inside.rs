@@ -3,6 +3,8 @@
 use std::io::ErrorKind;
 use std::net::IpAddr;
 
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use weft_netns::{addresses, has_ipv6, read_sysctl, write_sysctl};
 
 use crate::{ip, scratch};
@@ -67,4 +69,29 @@ fn a_sysctl_is_set_in_that_namespace_only() {
             .kind(),
         ErrorKind::InvalidInput
     );
+}
+
+/// As in a container without privileges: its /proc/sys is read-only, the pods' settings must be made all the same.
+#[test]
+fn a_read_only_proc_sys_is_no_obstacle() {
+    const KEY: &str = "net.ipv4.tcp_fwmark_accept";
+    let ns = scratch();
+    let confined = std::thread::spawn(move || {
+        let none = None::<&str>;
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+        let sys = "/proc/sys";
+        mount(Some(sys), sys, none, MsFlags::MS_BIND, none).unwrap();
+        let read_only = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+        mount(none, sys, none, read_only, none).unwrap();
+        let path = "/proc/sys/net/ipv4/tcp_fwmark_accept";
+        let direct = ns.run(|| std::fs::write(path, "1")).unwrap();
+        assert_eq!(direct.unwrap_err().kind(), ErrorKind::ReadOnlyFilesystem);
+        let home = weft_netns::Netns::current().unwrap();
+        let before = read_sysctl(&home, KEY).unwrap();
+        write_sysctl(&ns, KEY, "1").unwrap();
+        assert_eq!(read_sysctl(&ns, KEY).unwrap(), "1");
+        assert_eq!(read_sysctl(&home, KEY).unwrap(), before);
+    });
+    confined.join().unwrap();
 }
