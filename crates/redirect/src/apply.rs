@@ -10,7 +10,7 @@ use weft_model::capture::CaptureSpec;
 use weft_netns::{Netns, has_ipv6, read_sysctl, write_sysctl};
 
 use crate::backend::{Applied, RuleBackend};
-use crate::desired::{Family, LIBERAL, NEEDED, Phase, Switch, desired};
+use crate::desired::{Desired, Family, LIBERAL, NEEDED, Phase, Switch, WayBack, desired};
 use crate::error::{Drift, Error};
 use crate::policy_route;
 
@@ -27,7 +27,10 @@ pub fn capture(
     let desired = desired(spec, has_ipv6(ns).map_err(Error::Namespace)?)?;
     let families: Vec<Family> = desired.families.iter().map(|rules| rules.family).collect();
     // The way back first, then what leads there: at no moment is a connection redirected that cannot be served.
-    let result = prepare(ns, &families).and_then(|()| backend.apply(ns, &desired));
+    let result = prepare(ns, &families, backend).and_then(|way| match way {
+        WayBack::BySocket => backend.apply(ns, &desired),
+        WayBack::ByConnection => backend.apply(ns, &desired.by_connection()),
+    });
     if result.is_ok() {
         // This key appears with the first rule that uses connection tracking.
         if let Err(error) = set(ns, LIBERAL, "1") {
@@ -77,17 +80,8 @@ pub fn phase(ns: &Netns, backend: &dyn RuleBackend) -> Result<Phase, Error> {
 pub fn verify(ns: &Netns, spec: &CaptureSpec, backend: &dyn RuleBackend) -> Result<(), Drift> {
     let desired = desired(spec, has_ipv6(ns).map_err(Error::Namespace)?).map_err(Error::Spec)?;
     let families: Vec<Family> = desired.families.iter().map(|rules| rules.family).collect();
-    let mut changed = match backend.verify(ns, &desired) {
-        Ok(()) => Vec::new(),
-        Err(Drift::Changed(list)) => list,
-        Err(unknown) => return Err(unknown),
-    };
+    let mut changed = differences(ns, &families, desired, backend)?;
     changed.extend(policy_route::differences(ns, &families)?);
-    for switch in needed(&families) {
-        if read_sysctl(ns, switch.key).map_err(|source| Error::Sysctl { source })? != "1" {
-            changed.push(format!("sysctl {} is not 1", switch.key));
-        }
-    }
     if changed.is_empty() {
         Ok(())
     } else {
@@ -95,21 +89,82 @@ pub fn verify(ns: &Netns, spec: &CaptureSpec, backend: &dyn RuleBackend) -> Resu
     }
 }
 
-fn prepare(ns: &Netns, families: &[Family]) -> Result<(), Error> {
+/// How rules and settings together differ from a capture; either way back is one.
+fn differences(
+    ns: &Netns,
+    families: &[Family],
+    desired: Desired,
+    backend: &dyn RuleBackend,
+) -> Result<Vec<String>, Drift> {
+    let mut off = Vec::new();
     for switch in needed(families) {
-        set(ns, switch, "1").map_err(|source| Error::Sysctl { source })?;
+        if read_sysctl(ns, switch.key).map_err(|source| Error::Sysctl { source })? != "1" {
+            off.push(format!("sysctl {} is not 1", switch.key));
+        }
     }
-    policy_route::add(ns, families)
+    if !off.is_empty() && backend.way_back(ns)? == Some(WayBack::ByConnection) {
+        return listed(backend.verify(ns, &desired.by_connection()));
+    }
+    let mut list = listed(backend.verify(ns, &desired))?;
+    list.append(&mut off);
+    Ok(list)
+}
+
+/// No difference is an empty list.
+fn listed(verified: Result<(), Drift>) -> Result<Vec<String>, Drift> {
+    match verified {
+        Ok(()) => Ok(Vec::new()),
+        Err(Drift::Changed(list)) => Ok(list),
+        Err(unknown) => Err(unknown),
+    }
+}
+
+fn prepare(ns: &Netns, families: &[Family], backend: &dyn RuleBackend) -> Result<WayBack, Error> {
+    let way = way_back(ns, families, backend)?;
+    policy_route::add(ns, families)?;
+    Ok(way)
+}
+
+/// Sockets are told what to answer with, where that can be set.
+fn way_back(ns: &Netns, families: &[Family], backend: &dyn RuleBackend) -> Result<WayBack, Error> {
+    let on = |switch: Switch| read_sysctl(ns, switch.key).is_ok_and(|value| value == "1");
+    if needed(families).all(on) {
+        return Ok(WayBack::BySocket);
+    }
+    // Its connections were made for this way and would end with another.
+    if backend.way_back(ns)? == Some(WayBack::ByConnection) {
+        return Ok(WayBack::ByConnection);
+    }
+    for switch in needed(families) {
+        match set(ns, switch, "1") {
+            Ok(()) => {}
+            Err(error) if is_refusal(&error) => {
+                warn!(%error, "connection tracking carries the mark in this pod instead");
+                return Ok(WayBack::ByConnection);
+            }
+            Err(source) => return Err(Error::Sysctl { source }),
+        }
+    }
+    Ok(WayBack::BySocket)
+}
+
+/// The setting is there, but not for us to change.
+fn is_refusal(error: &io::Error) -> bool {
+    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem)
 }
 
 fn undo(ns: &Netns) -> Result<(), Error> {
     policy_route::remove(ns, &[Family::V4, Family::V6])?;
     for switch in NEEDED.into_iter().chain([LIBERAL]) {
         match set(ns, switch, "0") {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::Sysctl { source: e });
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            // What could not be set was not set by us, but for a machine that became stricter since.
+            Err(e) if is_refusal(&e) => {
+                warn!(error = %e, "a setting of a released pod stays as it is");
             }
-            _ => {}
+            Err(e) => return Err(Error::Sysctl { source: e }),
         }
     }
     Ok(())

@@ -7,10 +7,14 @@ use std::path::PathBuf;
 
 use weft_netns::Netns;
 
-use crate::desired::{Desired, Family, Phase, desired};
+use crate::desired::{Desired, Family, Phase, WayBack, desired};
 use crate::error::{Drift, Error};
+use crate::in_use::{self, Tables};
 use crate::iptables::{self, Current};
 use crate::tool::Tool;
+
+/// The families to look at when it matters what is there, not what should be: IPv6 may have been switched off since.
+const BOTH: [Family; 2] = [Family::V4, Family::V6];
 
 /// The two kernels' interfaces behind the name iptables. A pod must never have rules in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +64,12 @@ pub trait RuleBackend: Send + Sync {
     /// # Errors
     /// The rules cannot be read.
     fn phase(&self, ns: &Netns) -> Result<Phase, Error>;
+
+    /// The way back that the pod's rules were made for; none when it has no rules of ours.
+    ///
+    /// # Errors
+    /// The rules cannot be read.
+    fn way_back(&self, ns: &Netns) -> Result<Option<WayBack>, Error>;
 
     /// Compares the pod's rules with what is desired.
     ///
@@ -141,10 +151,18 @@ impl Iptables {
     fn find(&self, ns: &Netns, families: &[Family]) -> Result<Found, Error> {
         let mut found = Vec::new();
         for flavour in [Flavour::Nft, Flavour::Legacy] {
-            if flavour == Flavour::Legacy && !has_legacy_tables(ns)? {
+            let tables = in_use::tables(ns, flavour)?;
+            let used = |family: &Family| match &tables {
+                None => true,
+                Some(tables) => tables
+                    .iter()
+                    .any(|t| t.family == *family && !t.names.is_empty()),
+            };
+            let used: Vec<Family> = families.iter().copied().filter(used).collect();
+            if used.is_empty() {
                 continue;
             }
-            match self.read(ns, flavour, families) {
+            match self.read(ns, flavour, families, &used) {
                 Ok(by_family) => found.push(Found { flavour, by_family }),
                 // Not installed, or not in this kernel: then nobody has made rules with it either.
                 Err(_) if !self.usable.contains(&flavour) => {}
@@ -176,18 +194,65 @@ impl Iptables {
         })
     }
 
+    /// Reads the families in `used`; the others of `families` have nothing to read.
     fn read(
         &self,
         ns: &Netns,
         flavour: Flavour,
         families: &[Family],
+        used: &[Family],
     ) -> Result<Vec<(Family, Current)>, Error> {
-        let saved = self.tool(ns, flavour).save(families)?;
-        Ok(families
-            .iter()
-            .copied()
-            .zip(saved.iter().map(|text| Current::parse(text)))
+        let saved = self.tool(ns, flavour).save(used)?;
+        let read = |family: &Family| {
+            let at = used.iter().position(|f| f == family);
+            at.and_then(|at| saved.get(at))
+                .map(|text| Current::parse(text))
+        };
+        let each = families.iter();
+        Ok(each
+            .map(|family| (*family, read(family).unwrap_or_default()))
             .collect())
+    }
+
+    /// Removes a capture of the usual kind without reading it first, which is half of the work: the kernel refuses when
+    /// it is not as assumed. None: it was not tried, or not taken whole.
+    fn remove_unread(&self, ns: &Netns) -> Result<Option<Applied>, Error> {
+        let mut only = None;
+        for flavour in [Flavour::Nft, Flavour::Legacy] {
+            let Some(tables) = in_use::tables(ns, flavour)? else {
+                return Ok(None);
+            };
+            if tables.iter().all(|t| t.names.is_empty()) {
+                continue;
+            }
+            let usual = |t: &Tables| {
+                let mut names: Vec<&str> = t.names.iter().map(String::as_str).collect();
+                names.sort_unstable();
+                names.is_empty() || names == ["nat", "raw"]
+            };
+            if only.is_some() || !self.usable.contains(&flavour) || !tables.iter().all(usual) {
+                return Ok(None);
+            }
+            only = Some((flavour, tables));
+        }
+        let Some((flavour, tables)) = only else {
+            return Ok(None);
+        };
+        let usual = desired(&Default::default(), true)?;
+        let used = |family| {
+            tables
+                .iter()
+                .any(|t| t.family == family && !t.names.is_empty())
+        };
+        let each = usual.families.iter().filter(|rules| used(rules.family));
+        let transactions: Vec<(Family, String)> = each
+            .filter_map(|rules| Some((rules.family, iptables::release(&Current::captured(rules))?)))
+            .collect();
+        let taken = self.restore(ns, flavour, &transactions).is_ok();
+        Ok(taken.then_some(Applied {
+            flavour,
+            changed: true,
+        }))
     }
 
     fn restore(
@@ -200,18 +265,6 @@ impl Iptables {
         let result = tool.restore(transactions);
         let _ = fs::remove_file(&tool.lock);
         result
-    }
-
-    /// The families to look at when it matters what is there, not what should be: IPv6 may have been switched off since.
-    fn all_families(&self, ns: &Netns) -> Result<&'static [Family], Error> {
-        let v6 = weft_netns::has_ipv6(ns).map_err(Error::Namespace)?;
-        let tool = self.tool(ns, self.usable.first().copied().unwrap_or(Flavour::Nft));
-        let readable = v6 || tool.save(&[Family::V6]).is_ok();
-        Ok(if readable {
-            &[Family::V4, Family::V6]
-        } else {
-            &[Family::V4]
-        })
     }
 }
 
@@ -242,7 +295,12 @@ impl RuleBackend for Iptables {
     }
 
     fn remove(&self, ns: &Netns, phase: Phase) -> Result<Applied, Error> {
-        let found = self.find(ns, self.all_families(ns)?)?;
+        if phase == Phase::Released
+            && let Some(applied) = self.remove_unread(ns)?
+        {
+            return Ok(applied);
+        }
+        let found = self.find(ns, &BOTH)?;
         let transaction = match phase {
             Phase::Captured => {
                 return Ok(Applied {
@@ -267,7 +325,7 @@ impl RuleBackend for Iptables {
     }
 
     fn phase(&self, ns: &Netns) -> Result<Phase, Error> {
-        let found = self.find(ns, self.all_families(ns)?)?;
+        let found = self.find(ns, &BOTH)?;
         let phases: Vec<Phase> = found
             .by_family
             .iter()
@@ -279,6 +337,21 @@ impl RuleBackend for Iptables {
             .into_iter()
             .find(|&phase| any(phase))
             .unwrap_or(Phase::Released))
+    }
+
+    fn way_back(&self, ns: &Netns) -> Result<Option<WayBack>, Error> {
+        let found = self.find(ns, &BOTH)?;
+        let mut ways = found
+            .by_family
+            .iter()
+            .filter_map(|(_, current)| current.way_back());
+        let first = ways.next();
+        // One family whose connections need it decides for both.
+        Ok(if ways.any(|way| way == WayBack::ByConnection) {
+            Some(WayBack::ByConnection)
+        } else {
+            first
+        })
     }
 
     fn verify(&self, ns: &Netns, desired: &Desired) -> Result<(), Drift> {
@@ -294,18 +367,4 @@ impl RuleBackend for Iptables {
             Err(Drift::Changed(differences))
         }
     }
-}
-
-/// Whether legacy iptables was ever used in the namespace. To ask its own programs would load the kernel's modules.
-fn has_legacy_tables(ns: &Netns) -> Result<bool, Error> {
-    let names = [
-        "/proc/thread-self/net/ip_tables_names",
-        "/proc/thread-self/net/ip6_tables_names",
-    ];
-    let used = || {
-        names
-            .iter()
-            .any(|path| fs::read_to_string(path).is_ok_and(|text| !text.trim().is_empty()))
-    };
-    ns.run(used).map_err(Error::Namespace)
 }

@@ -21,9 +21,12 @@ pub const CHAIN_IN: &str = "WEFT_IN";
 pub const CHAIN_OUT: &str = "WEFT_OUT";
 /// Chain that keeps the proxy's connections to the app out of connection tracking (raw).
 pub const CHAIN_RAW: &str = "WEFT_RAW";
+/// Chain that marks connections instead of sockets (mangle), where the settings of [`NEEDED`] cannot be made.
+pub const CHAIN_MARK: &str = "WEFT_MARK";
 /// Every chain of ours, with its table; nothing else is ever removed.
-pub const OWN_CHAINS: [(Table, &str); 3] = [
+pub const OWN_CHAINS: [(Table, &str); 4] = [
     (Table::Raw, CHAIN_RAW),
+    (Table::Mangle, CHAIN_MARK),
     (Table::Nat, CHAIN_IN),
     (Table::Nat, CHAIN_OUT),
 ];
@@ -114,21 +117,37 @@ pub enum Phase {
     Released,
 }
 
+/// How the app's answers to the proxy find back over loopback instead of leaving for the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WayBack {
+    /// Its sockets answer with the mark of what they answer ([`NEEDED`]); the proxy's connections to it are not tracked.
+    BySocket,
+    /// Connection tracking carries the mark, for pods in which no setting can be made. It costs a tracked connection
+    /// more, and a segment outside of the window may reset one.
+    ByConnection,
+}
+
 /// A table of iptables that we use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
     /// Before connection tracking.
     Raw,
+    /// Marks; a changed mark is routed anew.
+    Mangle,
     /// First packets of connections.
     Nat,
 }
 
 impl Table {
+    /// Each one, in the order in which a packet meets them.
+    pub const ALL: [Table; 3] = [Table::Raw, Table::Mangle, Table::Nat];
+
     /// Its name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Table::Raw => "raw",
+            Table::Mangle => "mangle",
             Table::Nat => "nat",
         }
     }
@@ -192,6 +211,32 @@ pub fn desired(spec: &CaptureSpec, v6: bool) -> Result<Desired, SpecError> {
     Ok(Desired { families: rules })
 }
 
+impl Desired {
+    /// The same for a pod whose sockets cannot be told to answer with the mark: see [`WayBack::ByConnection`].
+    #[must_use]
+    pub fn by_connection(mut self) -> Self {
+        for family in &mut self.families {
+            for chain in family.chains.iter_mut().filter(|c| c.name == CHAIN_RAW) {
+                chain.rules = vec![own_zone()];
+            }
+            family.chains.push(Chain {
+                table: Table::Mangle,
+                name: CHAIN_MARK,
+                rules: vec![
+                    format!("{} -j CONNMARK --save-mark --nfmask 0xfff --ctmask 0xfff", to_app()),
+                    format!("-m connmark --mark {MARK_TO_APP:#x}/0xfff -j CONNMARK --restore-mark --nfmask 0xfff --ctmask 0xfff"),
+                ],
+            });
+            family.jumps.push(Jump {
+                table: Table::Mangle,
+                hook: "OUTPUT",
+                rule: format!("-p tcp -j {CHAIN_MARK}"),
+            });
+        }
+        self
+    }
+}
+
 fn family_rules(spec: &CaptureSpec, family: Family) -> Result<FamilyRules, SpecError> {
     Ok(FamilyRules {
         family,
@@ -232,10 +277,21 @@ fn family_rules(spec: &CaptureSpec, family: Family) -> Result<FamilyRules, SpecE
     })
 }
 
+/// The proxy's connections to the app.
+fn to_app() -> String {
+    format!("-m mark --mark {MARK_TO_APP:#x}/0xfff")
+}
+
 /// A connection to the app in the client's name has the client's own four-tuple; were it tracked, it would collide with
 /// the client's redirected connection.
 fn untracked() -> String {
-    format!("-m mark --mark {MARK_TO_APP:#x}/0xfff -j CT --notrack")
+    format!("{} -j CT --notrack", to_app())
+}
+
+/// Where it has to be tracked, it is looked up apart from the client's own; its answers are not, or nobody would find
+/// them.
+fn own_zone() -> String {
+    format!("{} -j CT --zone-orig 7", to_app())
 }
 
 fn inbound(spec: &CaptureSpec, family: Family) -> Result<Vec<String>, SpecError> {

@@ -69,7 +69,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A sysctl could not be set.
-    #[error("{source}: the agent needs a writable /proc/sys and CAP_NET_ADMIN")]
+    #[error("{source}: the agent needs /proc with the settings of network namespaces")]
     Sysctl {
         /// The reason, with the key.
         source: io::Error,

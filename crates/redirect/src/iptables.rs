@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::desired::{FamilyRules, Jump, OWN_CHAINS, Phase, Table};
+use crate::desired::{CHAIN_MARK, FamilyRules, Jump, OWN_CHAINS, Phase, Table, WayBack};
 
 /// The rules of one family that a namespace has, as `iptables-save` prints them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +38,21 @@ impl Current {
         Self { chains }
     }
 
+    /// What a namespace has that is captured as `wanted` and has no rules of anybody else.
+    #[must_use]
+    pub fn captured(wanted: &FamilyRules) -> Self {
+        let mut chains: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+        let key = |table: Table, name: &str| (table.name().to_owned(), name.to_owned());
+        for chain in &wanted.chains {
+            chains.insert(key(chain.table, chain.name), chain.rules.clone());
+        }
+        for Jump { table, hook, rule } in &wanted.jumps {
+            let rules = chains.entry(key(*table, hook)).or_default();
+            rules.insert(0, rule.clone());
+        }
+        Self { chains }
+    }
+
     /// Whether there is any rule at all, ours or not. Chains alone do not count: they remain when rules go.
     #[must_use]
     pub fn has_rules(&self) -> bool {
@@ -62,6 +77,32 @@ impl Current {
         } else {
             Phase::Releasing
         }
+    }
+
+    /// How answers find back; none when there is nothing of ours.
+    #[must_use]
+    pub fn way_back(&self) -> Option<WayBack> {
+        if self.chain(Table::Mangle, CHAIN_MARK).is_some() {
+            Some(WayBack::ByConnection)
+        } else {
+            self.is_ours().then_some(WayBack::BySocket)
+        }
+    }
+
+    /// Our chains of a table that are there, but not among `wanted`.
+    fn surplus<'a>(
+        &self,
+        table: Table,
+        wanted: Option<&'a FamilyRules>,
+    ) -> impl Iterator<Item = &'static str> + use<'a, '_> {
+        let keeps = move |name: &str| {
+            wanted.is_some_and(|w| w.chains.iter().any(|c| c.table == table && c.name == name))
+        };
+        OWN_CHAINS
+            .iter()
+            .filter(move |(t, name)| *t == table && self.chain(table, name).is_some())
+            .map(|(_, name)| *name)
+            .filter(move |name| !keeps(name))
     }
 
     fn chain(&self, table: Table, name: &str) -> Option<&Vec<String>> {
@@ -125,13 +166,19 @@ pub fn differences(current: &Current, wanted: &FamilyRules) -> Vec<String> {
             )),
         }
     }
-    for table in [Table::Raw, Table::Nat] {
-        let wanted = wanted
+    for table in Table::ALL {
+        for name in current.surplus(table, Some(wanted)) {
+            found.push(format!(
+                "{family} chain {name} of table {} is not wanted",
+                table.name()
+            ));
+        }
+        let jumps = wanted
             .jumps
             .iter()
             .filter(|jump| jump.table == table)
             .count();
-        if current.jumps(table).count() > wanted {
+        if current.jumps(table).count() > jumps {
             found.push(format!(
                 "{family} table {} leads to our chains more than once",
                 table.name()
@@ -148,7 +195,11 @@ pub fn capture(current: &Current, wanted: &FamilyRules) -> Option<String> {
         return None;
     }
     let mut text = String::new();
-    for table in [Table::Raw, Table::Nat] {
+    for table in Table::ALL {
+        let surplus: Vec<&str> = current.surplus(table, Some(wanted)).collect();
+        if surplus.is_empty() && !wanted.chains.iter().any(|chain| chain.table == table) {
+            continue;
+        }
         let _ = writeln!(text, "*{}", table.name());
         // To declare a chain is to make it, or to empty it.
         for chain in wanted.chains.iter().filter(|chain| chain.table == table) {
@@ -163,6 +214,7 @@ pub fn capture(current: &Current, wanted: &FamilyRules) -> Option<String> {
         for Jump { hook, rule, .. } in wanted.jumps.iter().filter(|jump| jump.table == table) {
             let _ = writeln!(text, "-I {hook} 1 {rule}");
         }
+        remove_chains(&mut text, &surplus);
         text.push_str("COMMIT\n");
     }
     Some(text)
@@ -184,26 +236,26 @@ pub fn releasing(current: &Current) -> Option<String> {
 #[must_use]
 pub fn release(current: &Current) -> Option<String> {
     let mut text = String::new();
-    for table in [Table::Raw, Table::Nat] {
-        let own = || {
-            OWN_CHAINS
-                .iter()
-                .filter(move |&&(t, name)| t == table && current.chain(t, name).is_some())
-        };
-        if own().next().is_none() {
+    for table in Table::ALL {
+        let own: Vec<&str> = current.surplus(table, None).collect();
+        if own.is_empty() {
             continue;
         }
         let _ = writeln!(text, "*{}", table.name());
         delete_jumps(&mut text, current, table);
-        for (_, name) in own() {
-            let _ = writeln!(text, "-F {name}");
-        }
-        for (_, name) in own() {
-            let _ = writeln!(text, "-X {name}");
-        }
+        remove_chains(&mut text, &own);
         text.push_str("COMMIT\n");
     }
     (!text.is_empty()).then_some(text)
+}
+
+fn remove_chains(text: &mut String, names: &[&str]) {
+    for name in names {
+        let _ = writeln!(text, "-F {name}");
+    }
+    for name in names {
+        let _ = writeln!(text, "-X {name}");
+    }
 }
 
 fn delete_jumps(text: &mut String, current: &Current, table: Table) {

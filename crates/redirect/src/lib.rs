@@ -10,12 +10,14 @@ pub mod apply;
 pub mod backend;
 pub mod desired;
 mod error;
+mod in_use;
 pub mod iptables;
+mod netlink;
 mod policy_route;
 mod ports;
 mod tool;
 
 pub use apply::{capture, phase, release, releasing, verify};
 pub use backend::{Applied, Flavour, Iptables, RuleBackend};
-pub use desired::{Desired, Family, Phase, desired};
+pub use desired::{Desired, Family, Phase, WayBack, desired};
 pub use error::{Drift, Error, SpecError};

@@ -4,17 +4,15 @@
 //! each family, without the cost of starting `ip` four times per pod.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::net::if_::if_nametoindex;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
-};
+use nix::sys::socket::SockProtocol;
 use weft_model::capture::MARK_TO_APP;
 use weft_netns::Netns;
 
 use crate::desired::Family;
 use crate::error::Error;
+use crate::netlink::{HEADER, Link, message_kind, short};
 
 /// Number of our routing table, and priority of the rule that leads to it: before any rule by source address, after the
 /// kernel's own table of local addresses.
@@ -28,11 +26,6 @@ const FRA_FWMARK: u16 = 10;
 const FRA_TABLE: u16 = 15;
 const FRA_FWMASK: u16 = 16;
 const FR_ACT_TO_TBL: u8 = 1;
-
-/// Length of a netlink message's header.
-const HEADER: usize = 16;
-/// Most bytes of an answer; all of ours are far shorter.
-const MAX_ANSWER: usize = 4096;
 
 const RULE: &str = "the routing rule for mark 0x5e8";
 const ROUTE: &str = "the loopback route of table 133";
@@ -74,7 +67,7 @@ pub(crate) fn remove(ns: &Netns, families: &[Family]) -> Result<(), Error> {
 pub(crate) fn differences(ns: &Netns, families: &[Family]) -> Result<Vec<String>, Error> {
     let mut found = Vec::new();
     each(ns, families, |link, family, _| {
-        if !link.leads_to_loopback(family).map_err(failed(RULE))? {
+        if !leads_to_loopback(link, family).map_err(failed(RULE))? {
             found.push(format!("{family} packets with mark {MARK_TO_APP:#x} do not lead to loopback (rule or table {TABLE})"));
         }
         Ok(())
@@ -92,7 +85,12 @@ fn each(
     mut act: impl FnMut(&Link, Family, u32) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let opened = ns
-        .run(|| Ok((Link::open()?, if_nametoindex("lo")?)))
+        .run(|| {
+            Ok((
+                Link::open(SockProtocol::NetlinkRoute)?,
+                if_nametoindex("lo")?,
+            ))
+        })
         .map_err(Error::Namespace)?;
     let (link, lo) = opened.map_err(Error::Namespace)?;
     families
@@ -100,69 +98,11 @@ fn each(
         .try_for_each(|&family| act(&link, family, lo))
 }
 
-/// A socket to the kernel's routing, in the namespace it was opened in.
-struct Link(OwnedFd);
-
-impl Link {
-    fn open() -> io::Result<Self> {
-        let protocol = SockProtocol::NetlinkRoute;
-        Ok(Self(socket(
-            AddressFamily::Netlink,
-            SockType::Raw,
-            SockFlag::SOCK_CLOEXEC,
-            protocol,
-        )?))
-    }
-
-    /// Asks for a change and waits for the kernel's word on it; the errors in `fine` are no errors.
-    fn change(&self, kind: u16, flags: u16, body: &[u8], fine: &[i32]) -> io::Result<()> {
-        let answer = self.ask(kind, flags | libc::NLM_F_ACK as u16, body)?;
-        let code = i32::from_ne_bytes(
-            answer
-                .get(HEADER..HEADER + 4)
-                .and_then(|b| b.try_into().ok())
-                .ok_or_else(short)?,
-        );
-        match -code {
-            0 => Ok(()),
-            error if fine.contains(&error) => Ok(()),
-            error => Err(io::Error::from_raw_os_error(error)),
-        }
-    }
-
-    fn leads_to_loopback(&self, family: Family) -> io::Result<bool> {
-        let body = lookup(family);
-        let answer = self.ask(libc::RTM_GETROUTE, 0, &body)?;
-        let kind = u16::from_ne_bytes(
-            answer
-                .get(4..6)
-                .and_then(|b| b.try_into().ok())
-                .ok_or_else(short)?,
-        );
-        // struct rtmsg: the eighth byte is the type of route. An error instead (unreachable) is an answer too.
-        Ok(kind == libc::RTM_NEWROUTE && answer.get(HEADER + 7) == Some(&libc::RTN_LOCAL))
-    }
-
-    fn ask(&self, kind: u16, flags: u16, body: &[u8]) -> io::Result<Vec<u8>> {
-        let mut message = Vec::with_capacity(HEADER + body.len());
-        message.extend(((HEADER + body.len()) as u32).to_ne_bytes());
-        message.extend(kind.to_ne_bytes());
-        message.extend((flags | libc::NLM_F_REQUEST as u16).to_ne_bytes());
-        message.extend([0; 8]); // sequence and port: there is one question at a time
-        message.extend(body);
-        send(self.0.as_raw_fd(), &message, MsgFlags::empty())?;
-        let mut answer = vec![0; MAX_ANSWER];
-        let length = recv(self.0.as_raw_fd(), &mut answer, MsgFlags::empty())?;
-        answer.truncate(length);
-        Ok(answer)
-    }
-}
-
-fn short() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        "the kernel's answer is cut short",
-    )
+fn leads_to_loopback(link: &Link, family: Family) -> io::Result<bool> {
+    let answer = link.ask(libc::RTM_GETROUTE, 0, &lookup(family))?;
+    let kind = message_kind(&answer).ok_or_else(short)?;
+    // struct rtmsg: the eighth byte is the type of route. An error instead (unreachable) is an answer too.
+    Ok(kind == libc::RTM_NEWROUTE && answer.get(HEADER + 7) == Some(&libc::RTN_LOCAL))
 }
 
 fn rule(family: Family) -> Vec<u8> {

@@ -67,8 +67,13 @@ fn cases() -> Vec<(&'static str, CaptureSpec)> {
 #[test]
 fn rules_are_those_of_the_golden_files() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
+    let plain = desired(&CaptureSpec::default(), true).unwrap();
+    let mut all = vec![("by-connection", plain.by_connection())];
     for (name, spec) in cases() {
-        for rules in desired(&spec, true).unwrap().families {
+        all.push((name, desired(&spec, true).unwrap()));
+    }
+    for (name, desired) in all {
+        for rules in desired.families {
             let path = dir.join(format!(
                 "{name}.{}.rules",
                 rules.family.to_string().to_lowercase()
@@ -175,13 +180,22 @@ proptest! {
 
     /// What capture writes, read back, needs no second write; release leaves only what was there before.
     #[test]
-    fn capture_settles_and_release_undoes((given, _) in any_spec(), v6 in any::<bool>()) {
-        for rules in desired(&given, v6).unwrap().families {
+    fn capture_settles_and_release_undoes((given, _) in any_spec(), v6 in any::<bool>(), tracked in any::<bool>()) {
+        let plain = desired(&given, v6).unwrap();
+        let wanted = if tracked { plain.clone().by_connection() } else { plain.clone() };
+        for (rules, plain) in wanted.families.into_iter().zip(plain.families) {
             let foreign = "*nat\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:APP - [0:0]\n-A OUTPUT -j APP\nCOMMIT\n";
             let before = Current::parse(foreign);
             let after = iptables::tests::execute(&before, &iptables::capture(&before, &rules).unwrap());
             prop_assert_eq!(iptables::capture(&after, &rules), None);
             prop_assert_eq!(after.phase(), Phase::Captured);
+            prop_assert_eq!(after.way_back() == Some(WayBack::ByConnection), tracked);
+            // From one way back to the other, nothing of the first is left.
+            if let Some(change) = iptables::capture(&after, &plain) {
+                let changed = iptables::tests::execute(&after, &change);
+                prop_assert_eq!(changed.way_back(), Some(WayBack::BySocket));
+                prop_assert_eq!(iptables::capture(&changed, &plain), None);
+            }
             let releasing = iptables::tests::execute(&after, &iptables::releasing(&after).unwrap());
             prop_assert_eq!(releasing.phase(), Phase::Releasing);
             let again = iptables::tests::execute(&releasing, &iptables::capture(&releasing, &rules).unwrap());

@@ -7,5 +7,6 @@ mod enrolment;
 mod lifecycle;
 mod matrix;
 mod raw;
+mod refused;
 mod relay;
 mod world;

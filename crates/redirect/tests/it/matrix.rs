@@ -72,7 +72,7 @@ fn serve(world: &World, pod: &crate::world::Pod) -> Server {
     Server::start(&pod.ns, (world.any(), APP))
 }
 
-fn row_01_pod_on_another_node(mut w: World) {
+pub(crate) fn row_01_pod_on_another_node(mut w: World) {
     w.capture_all();
     let _app = serve(&w, &w.far);
     let to = w.app(&w.far);
@@ -80,7 +80,7 @@ fn row_01_pod_on_another_node(mut w: World) {
     w.saw(&[w.leaving(&w.a, to), w.entering(&w.far, to)]);
 }
 
-fn row_02_pod_on_the_same_node(mut w: World) {
+pub(crate) fn row_02_pod_on_the_same_node(mut w: World) {
     w.capture_all();
     let _app = serve(&w, &w.b);
     let to = w.app(&w.b);
@@ -88,7 +88,7 @@ fn row_02_pod_on_the_same_node(mut w: World) {
     w.saw(&[w.leaving(&w.a, to), w.entering(&w.b, to)]);
 }
 
-fn row_02_pod_on_the_same_node_in_one_pass(mut w: World) {
+pub(crate) fn row_02_pod_on_the_same_node_in_one_pass(mut w: World) {
     w.capture_all();
     w.relay.one_pass(w.ip(&w.b), &w.b.ns);
     let _app = serve(&w, &w.b);
@@ -106,7 +106,7 @@ fn row_03_cluster_ip(mut w: World) {
     w.saw(&[w.leaving(&w.a, service), w.entering(&w.b, w.app(&w.b))]);
 }
 
-fn row_04_own_cluster_ip(mut w: World) {
+pub(crate) fn row_04_own_cluster_ip(mut w: World) {
     w.capture_all();
     let _app = serve(&w, &w.a);
     let service = SocketAddr::new(w.pick("10.96.0.10", "fd00:10:96::10"), 80);
@@ -117,14 +117,14 @@ fn row_04_own_cluster_ip(mut w: World) {
     w.saw(&[w.leaving(&w.a, service)]);
 }
 
-fn row_05_own_pod_ip(mut w: World) {
+pub(crate) fn row_05_own_pod_ip(mut w: World) {
     w.capture_all();
     let _app = serve(&w, &w.a);
     assert_eq!(talk(&w.a.ns, w.app(&w.a)).unwrap(), w.ip(&w.a));
     w.saw(&[]);
 }
 
-fn row_06_loopback(mut w: World) {
+pub(crate) fn row_06_loopback(mut w: World) {
     w.capture_all();
     let loopback = w.pick("127.0.0.1", "::1");
     let _everywhere = serve(&w, &w.a);
@@ -328,7 +328,7 @@ fn row_15_excluded_inbound_port(mut w: World) {
     w.saw(&[w.entering(&w.b, w.app(&w.b))]);
 }
 
-fn row_16_probes_from_the_node(mut w: World) {
+pub(crate) fn row_16_probes_from_the_node(mut w: World) {
     let node_ips = ["10.244.1.1", "fd00:10:244:1::1"]
         .map(|ip| ip.parse().unwrap())
         .to_vec();
@@ -359,7 +359,7 @@ fn row_17_other_processes_of_the_node(mut w: World) {
 }
 
 /// The application of these tests speaks first and says goodbye only after a half-close.
-fn row_18_19_server_first_and_half_close(mut w: World) {
+pub(crate) fn row_18_19_server_first_and_half_close(mut w: World) {
     w.capture_all();
     let _app = serve(&w, &w.far);
     let mut chat = Chat::open(&w.a.ns, w.app(&w.far)).unwrap();
@@ -367,7 +367,7 @@ fn row_18_19_server_first_and_half_close(mut w: World) {
     chat.finish().unwrap();
 }
 
-fn row_20_small_and_large_mtu(mut w: World) {
+pub(crate) fn row_20_small_and_large_mtu(mut w: World) {
     w.capture_all();
     let _app = serve(&w, &w.b);
     for mtu in [1280, 9000] {
@@ -379,7 +379,7 @@ fn row_20_small_and_large_mtu(mut w: World) {
     }
 }
 
-fn row_25_any_bound_address(mut w: World) {
+pub(crate) fn row_25_any_bound_address(mut w: World) {
     w.capture_all();
     let bound: Vec<IpAddr> = match w.family {
         Family::V4 => vec![
@@ -400,7 +400,7 @@ fn row_25_any_bound_address(mut w: World) {
     }
 }
 
-fn row_25_app_on_loopback_stays_unreachable(mut w: World) {
+pub(crate) fn row_25_app_on_loopback_stays_unreachable(mut w: World) {
     w.capture_all();
     let _app = Server::start(&w.b.ns, (w.pick("127.0.0.1", "::1"), APP));
     assert!(talk(&w.a.ns, w.app(&w.b)).is_err());
@@ -408,7 +408,7 @@ fn row_25_app_on_loopback_stays_unreachable(mut w: World) {
     assert!(talk(&w.a.ns, w.app(&w.b)).is_err());
 }
 
-fn row_26_source_address_from_everywhere(mut w: World) {
+pub(crate) fn row_26_source_address_from_everywhere(mut w: World) {
     w.capture("b", &CaptureSpec::default());
     let _app = serve(&w, &w.b);
     for (from, ip) in [
@@ -458,7 +458,7 @@ fn row_28_app_of_any_user(mut w: World) {
     }
 }
 
-fn row_32_closed_port_fails_fast(mut w: World) {
+pub(crate) fn row_32_closed_port_fails_fast(mut w: World) {
     w.capture_all();
     let begin = Instant::now();
     assert_eq!(
@@ -503,7 +503,7 @@ fn row_34_stray_segments_do_not_reset(mut w: World) {
     }
 }
 
-fn row_35_flush_by_the_app_is_found(mut w: World) {
+pub(crate) fn row_35_flush_by_the_app_is_found(mut w: World) {
     let spec = CaptureSpec::default();
     w.capture("b", &spec);
     verify(&w.b.ns, &spec, &w.backend).unwrap();
@@ -530,7 +530,7 @@ fn row_35_flush_by_the_app_is_found(mut w: World) {
 }
 
 /// The tunnel's port is reached directly; the ports of the redirection end in a refusal, not in a loop.
-fn own_ports_and_the_tunnel_port(mut w: World) {
+pub(crate) fn own_ports_and_the_tunnel_port(mut w: World) {
     w.capture("b", &CaptureSpec::default());
     let tunnel = SocketAddr::new(w.ip(&w.b), 15008);
     let _tunnel = Server::start(&w.b.ns, tunnel);
