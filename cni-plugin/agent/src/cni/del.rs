@@ -1,11 +1,15 @@
-//! DEL: the sandbox that the runtime names is gone. A pod that has moved into a newer sandbox is not touched.
+//! DEL: the sandbox that the runtime names is gone. A pod that has moved into a newer sandbox is not touched. The answer
+//! does not wait until the rules are out of the namespace (the kernel takes tens of milliseconds for that): the runtime
+//! takes the namespace away next, the pod's record keeps what is to be done, and a later ADD waits for the pod's lock.
+
+use std::rc::Rc;
 
 use weft_wire::cni::Answer;
 
 use crate::pods::{Pods, record};
 
 /// Answers DEL; it has nothing to fail with.
-pub(super) async fn del(pods: &Pods, container_id: String, ifname: String) -> Answer {
+pub(super) fn del(pods: &Rc<Pods>, container_id: String, ifname: String) -> Answer {
     let attachment = record::Attachment {
         container_id,
         ifname,
@@ -14,7 +18,8 @@ pub(super) async fn del(pods: &Pods, container_id: String, ifname: String) -> An
         && let Some(home) = cell.home()
     {
         cell.move_out(home.netns.id());
-        pods.drive(&cell).await;
+        let pods = Rc::clone(pods);
+        tokio::task::spawn_local(async move { pods.drive(&cell).await });
     }
     Answer::Ok { captured: false }
 }

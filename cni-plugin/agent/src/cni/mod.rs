@@ -63,7 +63,7 @@ pub(crate) async fn serve(
     }
 }
 
-async fn call(packets: &Packets, pods: &Pods, metrics: &Metrics) -> io::Result<()> {
+async fn call(packets: &Packets, pods: &Rc<Pods>, metrics: &Metrics) -> io::Result<()> {
     let received = tokio::time::timeout(REQUEST_DEADLINE, packets.recv(MAX_PACKET)).await;
     let Some((bytes, fds)) = received.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??
     else {
@@ -90,7 +90,7 @@ async fn call(packets: &Packets, pods: &Pods, metrics: &Metrics) -> io::Result<(
                 ifname,
             },
             _,
-        ) => del::del(pods, container_id, ifname).await,
+        ) => del::del(pods, container_id, ifname),
         (Request::Add(_) | Request::Check(_), None) => {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,

@@ -75,10 +75,12 @@ impl Sandbox {
 
     /// Everything of ours that could be left in the namespace.
     pub(crate) fn assert_clean(&self) {
-        let rules = self.rules();
-        assert!(!rules.contains("WEFT"), "{rules}");
-        let routes = inside(&self.netns, command("ip", &["rule"]));
-        assert!(!String::from_utf8_lossy(&routes.stdout).contains("0x5e8"));
+        // DEL does not wait for the agent.
+        eventually("nothing of ours is in the namespace", || {
+            let routes = inside(&self.netns, command("ip", &["rule"]));
+            !String::from_utf8_lossy(&routes.stdout).contains("0x5e8")
+                && !self.rules().contains("WEFT")
+        });
         // The proxy closes its copies when it has heard of it.
         eventually("both listeners are closed", || {
             let sockets = inside(&self.netns, command("ss", &["-Hltn"]));
