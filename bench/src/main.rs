@@ -12,6 +12,7 @@ mod l4;
 mod load;
 mod one_hop;
 mod peers;
+mod pods;
 mod process;
 mod report;
 mod weft;
@@ -37,6 +38,8 @@ enum Command {
     OneHop(one_hop::Options),
     /// Bytes through one proxy: CPU seconds per GiB.
     L4(l4::Options),
+    /// Pods that come and go: what we add to each, and what is left.
+    Pods(pods::Options),
     /// (internal) The server behind the proxies.
     #[command(hide = true)]
     Backend {
@@ -87,18 +90,22 @@ fn run() -> anyhow::Result<ExitCode> {
     match &command {
         Command::Backend { http, bulk } => return backend::run(*http, *bulk).map(success),
         Command::Load(options) => return load::run(options).map(success),
-        Command::OneHop(_) | Command::L4(_) => {}
+        Command::OneHop(_) | Command::L4(_) | Command::Pods(_) => {}
     }
     let room = match enter().context("cannot make the bench's room")? {
         Side::Outside(code) => return Ok(ExitCode::from(code)),
         Side::Inside(room) => room,
     };
     process::claim_limits()?;
+    if let Command::Pods(options) = &command {
+        // A node's pods start on all of its cores.
+        return pods::run(options, room.directory()).map(success);
+    }
     process::pin_to_load_cores()?;
     match command {
         Command::OneHop(options) => one_hop::run(&options, room.directory()).map(success),
         Command::L4(options) => l4::run(&options, room.directory()).map(success),
-        Command::Backend { .. } | Command::Load(_) => Ok(ExitCode::SUCCESS),
+        Command::Backend { .. } | Command::Load(_) | Command::Pods(_) => Ok(ExitCode::SUCCESS),
     }
 }
 

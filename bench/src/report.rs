@@ -69,8 +69,9 @@ struct File<'r, R> {
     rows: &'r [R],
 }
 
+/// Under which circumstances.
 #[derive(Serialize)]
-struct Machine {
+pub(crate) struct Machine {
     cpu: String,
     cores: usize,
     kernel: String,
@@ -97,7 +98,8 @@ pub(crate) fn write<R: Serialize>(
     Ok(())
 }
 
-fn machine() -> Machine {
+/// This machine and this commit.
+pub(crate) fn machine() -> Machine {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu
         .lines()
