@@ -89,10 +89,12 @@ fn run(env: &Env, stdin: &[u8], world: &mut World<'_>) -> Result<Vec<u8>, CniErr
         Some("ADD") => verb::add::add(env, stdin, world),
         Some("CHECK") => verb::check::check(env, stdin, world).map(|()| Vec::new()),
         Some("DEL") => verb::del::del(env, stdin, world).map(|()| Vec::new()),
+        Some("GC") => verb::gc::gc(stdin, world).map(|()| Vec::new()),
+        Some("STATUS") => verb::status::status(stdin).map(|()| Vec::new()),
         Some("VERSION") => Ok(version::answer(stdin)),
         Some(other) => Err(CniError::invalid_environment(
             format!("CNI_COMMAND is {other:?}"),
-            "this plugin knows ADD, CHECK, DEL and VERSION",
+            "this plugin knows ADD, CHECK, DEL, GC, STATUS and VERSION",
         )),
         None => Err(CniError::invalid_environment(
             "CNI_COMMAND is missing",

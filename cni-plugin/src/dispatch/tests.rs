@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 
 const LIST: &str = include_str!("../../testdata/namespaces");
-const VERSIONS: [&str; 3] = ["0.3.1", "0.4.0", "1.0.0"];
+const VERSIONS: [&str; 4] = ["0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 
 /// An agent that gives one answer and remembers what it was asked.
 struct Script {
@@ -293,7 +293,7 @@ fn missing_or_malformed_variables_are_named() {
         assert_eq!(ran.code(), 4);
         assert!(ran.json()["msg"].as_str().unwrap().contains(says));
     }
-    for command in [None, Some("GC"), Some("add")] {
+    for command in [None, Some("GARBAGE"), Some("add")] {
         let mut env = Env::new();
         env.extend(command.map(|c| ("CNI_COMMAND".to_owned(), c.to_owned())));
         assert_eq!(run(&env, b"", None, None).code(), 4);
@@ -309,7 +309,7 @@ fn bad_configurations_get_their_codes() {
         (br#"{"cniVersion":7}"#, 7, "cniVersion"),
         (br#"{"name":"n"}"#, 1, "0.1.0"),
         (br#"{"cniVersion":"0.2.0"}"#, 1, "0.2.0"),
-        (br#"{"cniVersion":"1.1.0"}"#, 1, "1.1.0"),
+        (br#"{"cniVersion":"1.2.0"}"#, 1, "1.2.0"),
         (br#"{"cniVersion":"1.0.0","runDir":"run"}"#, 7, "runDir"),
         (br#"{"cniVersion":"1.0.0"}"#, 7, "prevResult is missing"),
         (
@@ -393,7 +393,7 @@ fn del_succeeds_whatever_else_is_wrong() {
 fn check_exists_from_0_4_0_on() {
     let env = env("CHECK", "shop", "web-1");
     assert_eq!(run(&env, &config("0.3.1"), OK, Some(LIST)).code(), 1);
-    for version in ["0.4.0", "1.0.0"] {
+    for version in ["0.4.0", "1.0.0", "1.1.0"] {
         assert_eq!(
             run(&env, &config(version), OK, Some(LIST)).reply,
             Reply {
@@ -419,8 +419,8 @@ fn version_lists_what_we_speak() {
     let env: Env = [("CNI_COMMAND".to_owned(), "VERSION".to_owned())].into();
     for (stdin, answered) in [
         (&br#"{"cniVersion":"0.4.0"}"#[..], "0.4.0"),
-        (br#"{"cniVersion":"7.0.0"}"#, "1.0.0"),
-        (b"", "1.0.0"),
+        (br#"{"cniVersion":"7.0.0"}"#, "1.1.0"),
+        (b"", "1.1.0"),
     ] {
         let ran = run(&env, stdin, None, None);
         assert_eq!(ran.reply.code, 0);
@@ -452,6 +452,60 @@ fn a_result_in_a_foreign_version_goes_out_in_ours() {
         run(&env, unnamed, OK, Some(LIST)).json(),
         json!({"cniVersion": "1.0.0", "ips": null})
     );
+}
+
+/// GC and STATUS are called with a command and a configuration alone.
+fn bare(verb: &str) -> Env {
+    [("CNI_COMMAND".to_owned(), verb.to_owned())].into()
+}
+
+#[test]
+fn gc_hands_the_agent_what_exists_and_never_fails_for_want_of_it() {
+    let stdin = br#"{"cniVersion":"1.1.0","name":"n","type":"weft-cni",
+        "cni.dev/valid-attachments":[{"containerID":"c1","ifname":"eth0"},{"containerID":"c2","ifname":"eth0"}]}"#;
+    let ran = run(&bare("GC"), stdin, OK, None);
+    assert_eq!((ran.reply.code, ran.reply.stdout.len()), (0, 0));
+    let keys = ["c1", "c2"].map(|id| weft_wire::cni::Key {
+        container_id: id.into(),
+        ifname: "eth0".into(),
+    });
+    let valid = keys.to_vec();
+    assert_eq!(ran.asked[0].0, Request::Gc { valid });
+    let alone = run(&bare("GC"), stdin, None, None);
+    assert_eq!(alone.reply.code, 0);
+    assert!(alone.notes[0].contains("it will notice by itself"));
+    // Without a list nothing is known, and an empty one is a list.
+    assert!(
+        run(&bare("GC"), br#"{"cniVersion":"1.1.0"}"#, OK, None)
+            .asked
+            .is_empty()
+    );
+    let empty = br#"{"cniVersion":"1.1.0","cni.dev/valid-attachments":[]}"#;
+    assert_eq!(run(&bare("GC"), empty, OK, None).asked.len(), 1);
+    let wrong = br#"{"cniVersion":"1.1.0","cni.dev/valid-attachments":[{"ifname":"eth0"}]}"#;
+    let wrong = run(&bare("GC"), wrong, OK, None);
+    assert_eq!(wrong.code(), 7);
+    assert!(
+        wrong.json()["msg"]
+            .as_str()
+            .unwrap()
+            .contains("valid-attachments")
+    );
+    assert_eq!(wrong.json()["cniVersion"], "1.1.0");
+}
+
+#[test]
+fn status_does_not_hold_up_a_node_for_want_of_agent_or_proxy() {
+    let ran = run(&bare("STATUS"), br#"{"cniVersion":"1.1.0"}"#, None, None);
+    assert_eq!((ran.reply.code, ran.reply.stdout.len()), (0, 0));
+    assert!(ran.asked.is_empty());
+    for verb in ["GC", "STATUS"] {
+        assert_eq!(
+            run(&bare(verb), br#"{"cniVersion":"1.0.0"}"#, OK, None).code(),
+            1
+        );
+        assert_eq!(run(&bare(verb), b"{", OK, None).code(), 6);
+    }
 }
 
 proptest! {

@@ -28,6 +28,8 @@ pub(crate) struct Config<'a> {
     pub(crate) state_dir: PathBuf,
     /// Result of the plugins before us, byte by byte.
     pub(crate) prev_result: Option<&'a RawValue>,
+    /// What GC must keep, byte by byte.
+    pub(crate) valid_attachments: Option<&'a RawValue>,
 }
 
 /// The fields undecoded, so that an error can name the one that is wrong.
@@ -42,6 +44,8 @@ struct Fields<'a> {
     state_dir: Option<&'a RawValue>,
     #[serde(borrow)]
     prev_result: Option<&'a RawValue>,
+    #[serde(borrow, rename = "cni.dev/valid-attachments")]
+    valid_attachments: Option<&'a RawValue>,
 }
 
 impl<'a> Config<'a> {
@@ -79,11 +83,16 @@ impl<'a> Config<'a> {
             state_dir: directory("stateDir", fields.state_dir, STATE_DIR)
                 .map_err(|e| e.in_version(version))?,
             prev_result: fields.prev_result,
+            valid_attachments: fields.valid_attachments,
         })
     }
 }
 
-fn decode<T: DeserializeOwned>(field: &str, raw: Option<&RawValue>) -> Result<Option<T>, CniError> {
+/// A field of the configuration; the error names it.
+pub(crate) fn decode<T: DeserializeOwned>(
+    field: &str,
+    raw: Option<&RawValue>,
+) -> Result<Option<T>, CniError> {
     raw.map(|raw| serde_json::from_str(raw.get()))
         .transpose()
         .map_err(|error| CniError::invalid_config(format!("{field}: {error}"), CORRECT))

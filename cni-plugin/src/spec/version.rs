@@ -11,13 +11,15 @@ pub(crate) enum Version {
     V0_4_0,
     /// 1.0.0: dropped `ips[].version` and single-plugin files.
     V1_0_0,
+    /// 1.1.0: brought GC and STATUS.
+    V1_1_0,
 }
 
 impl Version {
     /// All of them, oldest first.
-    pub(crate) const ALL: [Self; 3] = [Self::V0_3_1, Self::V0_4_0, Self::V1_0_0];
+    pub(crate) const ALL: [Self; 4] = [Self::V0_3_1, Self::V0_4_0, Self::V1_0_0, Self::V1_1_0];
     /// The version of answers to calls that name none.
-    pub(crate) const NEWEST: Self = Self::V1_0_0;
+    pub(crate) const NEWEST: Self = Self::V1_1_0;
 
     /// As the specification spells it.
     pub(crate) fn as_str(self) -> &'static str {
@@ -25,6 +27,7 @@ impl Version {
             Self::V0_3_1 => "0.3.1",
             Self::V0_4_0 => "0.4.0",
             Self::V1_0_0 => "1.0.0",
+            Self::V1_1_0 => "1.1.0",
         }
     }
 
@@ -36,6 +39,11 @@ impl Version {
     /// Whether CHECK exists.
     pub(crate) fn has_check(self) -> bool {
         self >= Self::V0_4_0
+    }
+
+    /// Whether GC and STATUS exist.
+    pub(crate) fn has_gc_and_status(self) -> bool {
+        self >= Self::V1_1_0
     }
 
     /// Whether each address of a result carries its family in `version`.
@@ -53,7 +61,7 @@ pub(crate) fn spoken() -> String {
 #[serde(rename_all = "camelCase")]
 struct Versions {
     cni_version: &'static str,
-    supported_versions: [&'static str; 3],
+    supported_versions: [&'static str; 4],
 }
 
 /// The answer to VERSION. The runtime may send `{"cniVersion": …}`; whatever else stdin holds does not matter here.

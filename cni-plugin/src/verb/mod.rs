@@ -3,6 +3,8 @@
 pub(crate) mod add;
 pub(crate) mod check;
 pub(crate) mod del;
+pub(crate) mod gc;
+pub(crate) mod status;
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -13,6 +15,7 @@ use crate::dispatch::World;
 use crate::membership::{self, Standing};
 use crate::spec::args::{Attachment, PodArgs};
 use crate::spec::config::Config;
+use crate::spec::error::{CniError, INCOMPATIBLE_VERSION};
 
 /// Namespaces that are never in the mesh, by name: the cluster's own and ours must start while everything else waits.
 pub(crate) const NEVER: [&str; 2] = ["kube-system", "weft-system"];
@@ -40,6 +43,16 @@ fn standing(config: &Config<'_>, pod: &PodArgs, world: &mut World<'_>) -> Standi
             Standing::Unknown
         }
     }
+}
+
+/// Code 1 for a configuration whose version is older than the verb.
+fn since_1_1(config: &Config<'_>, verb: &str) -> Result<(), CniError> {
+    if config.version.has_gc_and_status() {
+        return Ok(());
+    }
+    let why = format!("cniVersion {} has no {verb}", config.version.as_str());
+    let error = CniError::new(INCOMPATIBLE_VERSION, why, format!("{verb} came with 1.1.0"));
+    Err(error.in_version(config.version))
 }
 
 fn message(

@@ -27,6 +27,20 @@ pub enum Request {
         /// Interface.
         ifname: String,
     },
+    /// These attachments exist; the pods of all others are gone.
+    Gc {
+        /// What the runtime knows of.
+        valid: Vec<Key>,
+    },
+}
+
+/// What names an attachment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// Container (sandbox) id.
+    pub container_id: String,
+    /// Interface.
+    pub ifname: String,
 }
 
 /// One attachment as the runtime names it.

@@ -4,6 +4,7 @@
 mod add;
 mod check;
 mod del;
+mod gc;
 
 use std::io;
 use std::rc::Rc;
@@ -76,6 +77,7 @@ async fn call(packets: &Packets, pods: &Rc<Pods>, metrics: &Metrics) -> io::Resu
         Request::Add(_) => "add",
         Request::Check(_) => "check",
         Request::Del { .. } => "del",
+        Request::Gc { .. } => "gc",
     };
     let answer = match (request, netns) {
         (Request::Add(attachment), Some(netns)) => {
@@ -91,6 +93,7 @@ async fn call(packets: &Packets, pods: &Rc<Pods>, metrics: &Metrics) -> io::Resu
             },
             _,
         ) => del::del(pods, container_id, ifname),
+        (Request::Gc { valid }, _) => gc::gc(pods, &valid).await,
         (Request::Add(_) | Request::Check(_), None) => {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,

@@ -65,7 +65,7 @@ impl Pods {
     }
 
     /// Pods whose namespace no name and no process leads to any more live nowhere.
-    async fn bury_the_dead(&self) {
+    pub(crate) async fn bury_the_dead(&self) {
         let roots = self.roots.clone();
         let Ok(living) = blocking(move || scan::living(&roots)).await else {
             return;
