@@ -24,6 +24,7 @@ use crate::bound::Bound;
 use crate::config::{self, Config};
 use crate::handover::{self, Handover};
 use crate::install::watch::{self as installer, Places};
+use crate::leave::Leave;
 use crate::list::ListFile;
 use crate::metrics::Metrics;
 use crate::packets::Listener;
@@ -49,6 +50,13 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let metrics = Rc::new(Metrics::register(&registry)?);
     let readiness = Readiness::default();
     let (tables_ready, plugin_ready) = (readiness.part("tables"), readiness.part("plugin"));
+    let leave = config.leave.then(|| {
+        tracing::info!("leaving: all pods of this node go out of the mesh");
+        Leave::new(
+            readiness.part("released"),
+            [&config.run_dir, &config.state_dir],
+        )
+    });
 
     let client = ClientConfig {
         operator: config.operator.clone(),
@@ -63,7 +71,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         handle.clone(),
         bound,
         ListFile::new(&config.state_dir),
-        tables_ready,
+        (tables_ready, config.leave),
     ));
 
     let records = Records::open(&config.run_dir).context("cannot make the directory of records")?;
@@ -99,7 +107,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     spawn_local(enrol(
         Rc::clone(&pods),
         Rc::clone(&metrics),
-        Arc::clone(&page),
+        (Arc::clone(&page), leave.clone()),
         shutdown.clone(),
     ));
     spawn_local(patrol::run(
@@ -113,6 +121,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         conf_dir: config.cni_conf_dir,
         run_dir: config.run_dir,
         state_dir: config.state_dir,
+        leave: config.leave,
     };
     spawn_local(installer::run(
         places,
@@ -141,6 +150,9 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
             "stopped before the last good tables were on disk; the ones before them are"
         );
     }
+    if let Some(leave) = leave {
+        leave.finish();
+    }
     Ok(())
 }
 
@@ -168,16 +180,22 @@ async fn rules(wanted: config::Flavour, run_dir: &Path) -> anyhow::Result<Arc<dy
 
 /// Hands the pods of every new generation on. It counts as applied once the plugin's list is on disk: that is the part
 /// of it which must outlive us.
-async fn follow(handle: Handle, bound: watch::Sender<Arc<Bound>>, mut list: ListFile, ready: Part) {
+async fn follow(
+    handle: Handle,
+    bound: watch::Sender<Arc<Bound>>,
+    mut list: ListFile,
+    (ready, leave): (Part, bool),
+) {
     let mut changed = handle.changed();
     let mut up = None;
     loop {
         let state = Arc::clone(&changed.borrow_and_update());
         if state.generation > 0 {
-            let next = Arc::new(Bound {
+            let next = Bound {
                 generation: state.generation,
                 pods: state.tables.pods.clone(),
-            });
+            };
+            let next = Arc::new(if leave { next.left() } else { next });
             let text = Arc::clone(&next);
             let written = blocking(move || {
                 let result = list.write(&text);
@@ -208,7 +226,7 @@ async fn follow(handle: Handle, bound: watch::Sender<Arc<Bound>>, mut list: List
 async fn enrol(
     pods: Rc<Pods>,
     metrics: Rc<Metrics>,
-    page: Arc<Mutex<String>>,
+    (page, leave): (Arc<Mutex<String>>, Option<Rc<Leave>>),
     shutdown: CancellationToken,
 ) {
     if !pods.all().is_empty() {
@@ -219,6 +237,9 @@ async fn enrol(
     let report = move || {
         metrics.pods(&shown);
         *page.lock().unwrap_or_else(PoisonError::into_inner) = debug::pods(&shown);
+        if let Some(leave) = &leave {
+            leave.look(&shown);
+        }
     };
     reconcile::run(pods, report, shutdown).await;
 }

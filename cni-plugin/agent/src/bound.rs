@@ -35,6 +35,14 @@ impl Bound {
         }
     }
 
+    /// The same pods, none of them in the mesh.
+    pub(crate) fn left(mut self) -> Self {
+        for pod in self.pods.values_mut().filter(|p| p.mode == Mode::Enabled) {
+            Arc::make_mut(pod).mode = Mode::Disabled("Weft is being removed".to_owned());
+        }
+        self
+    }
+
     /// Whether the namespace has pods on this node and none of them is in the mesh.
     pub(crate) fn is_outside(&self, namespace: &str) -> bool {
         let mut pods = self

@@ -40,6 +40,10 @@ pub(crate) struct Config {
     /// Flavour of the packet rules; auto tries both and prefers nft.
     #[arg(long, env = "WEFT_IPTABLES", default_value = "auto", value_enum)]
     pub(crate) iptables: Flavour,
+    /// Takes every pod of this node out of the mesh and the plugin out of the network configuration, keeps it so, and
+    /// removes all files of ours when it is stopped: the first step of an orderly removal.
+    #[arg(long, env = "WEFT_LEAVE")]
+    pub(crate) leave: bool,
     /// Logging.
     #[command(flatten)]
     pub(crate) log: LogArgs,

@@ -8,6 +8,7 @@ mod config;
 mod debug;
 mod handover;
 mod install;
+mod leave;
 mod list;
 mod metrics;
 mod packets;

@@ -48,6 +48,8 @@ pub(crate) struct Places {
     pub(crate) run_dir: PathBuf,
     /// Goes into our entry.
     pub(crate) state_dir: PathBuf,
+    /// Whether nothing is to be installed, and what is has to go.
+    pub(crate) leave: bool,
 }
 
 /// State of the conflist, for the metric.
@@ -61,15 +63,18 @@ pub(crate) enum State {
     Contested,
     /// Disk or plugin refuse.
     Broken,
+    /// Taken away, as was asked for.
+    Removed,
 }
 
 impl State {
     /// All of them.
-    pub(crate) const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::Installed,
         Self::Waiting,
         Self::Contested,
         Self::Broken,
+        Self::Removed,
     ];
 
     /// The label's value.
@@ -79,6 +84,7 @@ impl State {
             Self::Waiting => "waiting",
             Self::Contested => "contested",
             Self::Broken => "broken",
+            Self::Removed => "removed",
         }
     }
 }
@@ -103,8 +109,8 @@ pub(crate) async fn run(
         keeper = returned;
         metrics.conflist(state, keeper.rewrites);
         up = match (state, up) {
-            (State::Installed | State::Contested, Some(up)) => Some(up),
-            (State::Installed | State::Contested, None) => Some(ready.up()),
+            (State::Installed | State::Contested | State::Removed, Some(up)) => Some(up),
+            (State::Installed | State::Contested | State::Removed, None) => Some(ready.up()),
             (State::Waiting | State::Broken, _) => None,
         };
         tokio::select! {
@@ -184,6 +190,9 @@ impl Keeper {
     }
 
     fn look(&mut self, may_begin: bool) -> io::Result<State> {
+        if self.places.leave {
+            return self.take_away();
+        }
         binary::install(&self.places.plugin, &self.places.bin_dir)?;
         let (own, others) = read(&self.places.conf_dir)?;
         let name = conflist::own_name(others.iter().map(|source| source.name.as_str()));
@@ -232,6 +241,20 @@ impl Keeper {
             let _ = fs::remove_file(self.places.conf_dir.join(&source.name));
         }
         Ok(self.state())
+    }
+
+    /// The runtime finds the primary's file first again. The binary stays: see `leave`.
+    fn take_away(&mut self) -> io::Result<State> {
+        let (own, _) = read(&self.places.conf_dir)?;
+        for source in &own {
+            let path = self.places.conf_dir.join(&source.name);
+            fs::remove_file(&path)?;
+            self.say(
+                &format!("{} removed, for Weft leaves", path.display()),
+                false,
+            );
+        }
+        Ok(State::Removed)
     }
 
     fn without_primary(&mut self, own: &[Source]) -> io::Result<State> {

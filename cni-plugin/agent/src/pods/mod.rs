@@ -105,6 +105,13 @@ impl Pods {
         self.cells.borrow().values().map(Rc::clone).collect()
     }
 
+    /// Whether nothing of ours is in any pod.
+    pub(crate) fn holds_nothing(&self) -> bool {
+        // A pod that is being worked on is not done.
+        let nothing = |cell: &Rc<PodCell>| cell.held.try_lock().is_ok_and(|held| held.is_none());
+        self.cells.borrow().values().all(nothing)
+    }
+
     /// The tables as they are now.
     pub(crate) fn bound(&self) -> Arc<Bound> {
         Arc::clone(&self.tables.borrow())

@@ -5,6 +5,7 @@
 mod attach;
 mod enrol;
 mod install;
+mod leave;
 mod many;
 mod operator;
 mod proxy;

@@ -217,6 +217,10 @@ impl World {
     }
 
     pub(crate) fn start_agent(&mut self) {
+        self.start_agent_with(&[]);
+    }
+
+    pub(crate) fn start_agent_with(&mut self, more: &[&str]) {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -247,6 +251,7 @@ impl World {
                 "--log-level",
                 "info,weft_agent=debug",
             ])
+            .args(more)
             .stderr(log)
             .spawn()
             .unwrap();
