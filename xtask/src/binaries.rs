@@ -79,7 +79,10 @@ fn build_programs(workspace: &Workspace, directory: &Path) -> anyhow::Result<()>
 
 /// Statically linked, because it runs on whatever the node's root file system is. Its own target directory keeps the
 /// different flags from rebuilding everybody else; `--target` keeps them away from procedural macros.
-fn build_plugin(workspace: &Workspace, directory: &Path) -> anyhow::Result<()> {
+///
+/// # Errors
+/// The compiler fails, or the plugin is not static or too big.
+pub(crate) fn build_plugin(workspace: &Workspace, directory: &Path) -> anyhow::Result<PathBuf> {
     let started = Instant::now();
     let host = host_triple()?;
     let target = workspace.target.join("plugin");
@@ -108,16 +111,21 @@ fn build_plugin(workspace: &Workspace, directory: &Path) -> anyhow::Result<()> {
     if has_interpreter(&fs::read(&built)?) {
         bail!("weft-cni is not static: it names a dynamic loader, which a node may lack");
     }
-    place(&built, &directory.join("weft-cni"))?;
+    let placed = directory.join("weft-cni");
+    place(&built, &placed)?;
     eprintln!(
         "built weft-cni, static, {} KiB, in {:.0} s",
         size / 1024,
         started.elapsed().as_secs_f64()
     );
-    Ok(())
+    Ok(placed)
 }
 
-fn host_triple() -> anyhow::Result<String> {
+/// The machine that the compiler builds for by default.
+///
+/// # Errors
+/// The compiler does not say.
+pub(crate) fn host_triple() -> anyhow::Result<String> {
     let text = programs::output(Command::new("rustc").arg("-vV"))?;
     text.lines()
         .find_map(|line| line.strip_prefix("host: "))

@@ -86,7 +86,7 @@ pub(crate) const MAY_IMPORT: &[(&str, &[&str])] = &[
     // Level 4: what drives the programs from outside.
     ("weft-e2e", &["weft-lab", "weft-model", "weft-netns"]),
     ("weft-bench", &["weft-lab", "weft-model", "weft-netns"]),
-    ("xtask", &[]),
+    ("xtask", &["weft-oci"]),
 ];
 
 /// Crates that hold the product's value as functions: no runtime, no clock, no random source, no file, no socket.

@@ -6,9 +6,11 @@
 
 mod bench;
 mod binaries;
+mod chart;
 mod demo;
 mod fuzz;
 mod gate;
+mod images;
 mod layers;
 mod limits;
 mod programs;
@@ -36,6 +38,10 @@ enum Chore {
     Test(gate::Options),
     /// Build the release binaries into target/weft.
     Build(binaries::Options),
+    /// Build container images into target/weft/images, without a container engine.
+    Images(images::Options),
+    /// Render the chart's plain manifests and goldens (needs helm).
+    Chart(chart::Options),
     /// Install what is missing, build, and run the demo mesh on this machine (needs root).
     Demo(demo::Options),
     /// Check who imports whom and the rules that the compiler does not.
@@ -53,6 +59,8 @@ fn main() -> ExitCode {
         Chore::Setup(options) => setup::run(&options),
         Chore::Test(options) => gate::run(&options),
         Chore::Build(options) => binaries::run(&options),
+        Chore::Images(options) => images::run(&options),
+        Chore::Chart(options) => chart::run(&options),
         Chore::Demo(options) => demo::run(&options),
         Chore::Layers => layers::run(),
         Chore::Docs => limits::run(),
