@@ -1,5 +1,6 @@
 //! Prepared policy of one service: rules with compiled matchers and valid header changes, by the client's namespace.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::HashMap;
@@ -49,7 +50,7 @@ pub struct PreparedRule {
     /// Origin.
     pub id: RouteId,
     /// `namespace/name:rule`, the route's name in access logs.
-    pub label: String,
+    pub label: Arc<str>,
     pub(crate) matches: Box<[PreparedMatch]>,
     /// What to do.
     pub action: PreparedAction,
@@ -158,7 +159,7 @@ impl PreparedRule {
             .collect();
         Self {
             id: rule.id.clone(),
-            label: format!("{}:{}", rule.id.object, rule.id.rule),
+            label: format!("{}:{}", rule.id.object, rule.id.rule).into(),
             matches,
             action: PreparedAction::new(&rule.action, &mut report),
             request: PreparedHeaderOps::new(&rule.request, "request headers", &mut report),

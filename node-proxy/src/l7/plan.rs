@@ -3,7 +3,7 @@
 //! Everything here is decided before a byte goes upstream and from one table version. Only a captured pod's outbound
 //! requests to a service see routes; a request to a pod's own address and one that arrives for the app do not.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use http::header::{EXPECT, HeaderName, HeaderValue, LOCATION, TE};
 use http::{HeaderMap, Method, StatusCode, Version};
@@ -101,7 +101,7 @@ pub(crate) struct Answer {
     pub(crate) reason: Reason,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
-    pub(crate) route: Option<Rc<str>>,
+    pub(crate) route: Option<Arc<str>>,
 }
 
 impl Answer {
@@ -218,7 +218,7 @@ fn follow<'t>(
                 reason,
                 headers,
                 body,
-                route: Some(rule.label.as_str().into()),
+                route: Some(Arc::clone(&rule.label)),
             })
         }
         PreparedAction::Redirect(redirect) => {
@@ -250,7 +250,7 @@ fn redirection(status: StatusCode, location: &str, rule: &PreparedRule) -> Answe
 
 fn named(answer: Answer, rule: &PreparedRule) -> Answer {
     Answer {
-        route: Some(rule.label.as_str().into()),
+        route: Some(Arc::clone(&rule.label)),
         ..answer
     }
 }
@@ -260,7 +260,7 @@ pub(crate) async fn wait(
     conn: &Conn,
     request: &Request,
     first: ServiceId,
-) -> Result<std::sync::Arc<Prepared>, Reason> {
+) -> Result<Arc<Prepared>, Reason> {
     let worker = &conn.worker;
     worker.shared.subscriptions.want_service(first);
     front::wait_for(worker, Reason::TableNotReady, |tables| {
@@ -314,8 +314,8 @@ impl Plan<'_> {
     }
 
     /// The rule's name.
-    pub(crate) fn route(&self) -> Option<Rc<str>> {
-        self.rule.map(|rule| rule.label.as_str().into())
+    pub(crate) fn route(&self) -> Option<Arc<str>> {
+        self.rule.map(|rule| Arc::clone(&rule.label))
     }
 
     /// The answer for a failure under this plan.

@@ -8,13 +8,15 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
 use super::upstream::Upstream;
 use crate::net::connect::From;
 
-/// Idle connections kept for one key.
-const MAX_IDLE_PER_KEY: usize = 32;
+/// Idle connections kept for one key. Whoever has so many requests at once sends them in bursts, and each connection above
+/// the limit would be opened and closed once a burst (ADR 0011).
+const MAX_IDLE_PER_KEY: usize = 256;
 /// Idle connections kept by one worker.
 const MAX_IDLE: usize = 4096;
 /// An idle connection is closed after this long.
@@ -36,7 +38,7 @@ pub(crate) struct Key {
 /// Idle connections by key.
 #[derive(Default)]
 pub(crate) struct Pool {
-    idle: RefCell<HashMap<Key, Vec<(Instant, Upstream)>>>,
+    idle: RefCell<HashMap<Key, Vec<(Instant, Upstream)>, RandomState>>,
     count: Cell<usize>,
     /// Whether nothing is kept any more.
     closed: Cell<bool>,

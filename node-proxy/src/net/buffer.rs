@@ -14,17 +14,17 @@ pub(crate) struct BufferPool {
 }
 
 impl BufferPool {
-    /// A buffer of `BUFFER_SIZE` initialised bytes, with stale contents.
+    /// An empty buffer with room for `BUFFER_SIZE` bytes.
     pub(crate) fn take(&self) -> Vec<u8> {
         let lent = self.free.borrow_mut().pop();
-        lent.unwrap_or_else(|| vec![0; BUFFER_SIZE])
+        lent.unwrap_or_else(|| Vec::with_capacity(BUFFER_SIZE))
     }
 
     /// Takes a buffer back. One that has grown is dropped, or bursts would be kept for ever.
     pub(crate) fn give(&self, mut buffer: Vec<u8>) {
         let mut free = self.free.borrow_mut();
         if buffer.capacity() == BUFFER_SIZE && free.len() < MAX_FREE {
-            buffer.resize(BUFFER_SIZE, 0);
+            buffer.clear();
             free.push(buffer);
         }
     }

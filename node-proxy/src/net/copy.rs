@@ -95,7 +95,7 @@ async fn half(
         // The buffer is lent until the source has nothing more.
         loop {
             buffer.clear();
-            match from.try_read_buf(&mut buffer) {
+            match super::read_some(from, &mut buffer) {
                 Ok(0) => {
                     pool.give(buffer);
                     // The peer may be gone already; then its own half reports it.

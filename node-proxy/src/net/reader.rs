@@ -10,27 +10,27 @@ use super::buffer::{BUFFER_SIZE, BufferPool};
 #[derive(Default)]
 pub(crate) struct Reader {
     buffer: Vec<u8>,
+    /// How much of the buffer has been used.
     start: usize,
-    end: usize,
 }
 
 impl Reader {
     /// Bytes that are here.
     pub(crate) fn available(&self) -> &[u8] {
-        self.buffer.get(self.start..self.end).unwrap_or_default()
+        self.buffer.get(self.start..).unwrap_or_default()
     }
 
     /// Whether nothing is here.
     pub(crate) fn is_empty(&self) -> bool {
-        self.start == self.end
+        self.start == self.buffer.len()
     }
 
     /// Marks bytes as used; more than there are counts as all.
     pub(crate) fn consume(&mut self, count: usize) {
-        self.start = self.start.saturating_add(count).min(self.end);
-        if self.start == self.end {
+        self.start = self.start.saturating_add(count);
+        if self.start >= self.buffer.len() {
             self.start = 0;
-            self.end = 0;
+            self.buffer.clear();
         }
     }
 
@@ -61,26 +61,23 @@ impl Reader {
 
     /// Reads what is there without waiting.
     pub(crate) fn try_fill(&mut self, stream: &TcpStream, pool: &BufferPool) -> io::Result<usize> {
-        self.reserve(pool, 1);
-        let room = self.buffer.get_mut(self.end..).unwrap_or_default();
-        let count = stream.try_read(room)?;
-        self.end += count;
-        Ok(count)
+        self.make_room(pool);
+        super::read_some(stream, &mut self.buffer)
     }
 
-    /// Makes room for at least `count` bytes behind the window: by moving it to the front, then by growing.
-    fn reserve(&mut self, pool: &BufferPool, count: usize) {
-        if self.buffer.is_empty() {
+    /// Makes room behind the window: by moving it to the front, then by growing.
+    fn make_room(&mut self, pool: &BufferPool) {
+        if self.buffer.capacity() == 0 {
             self.buffer = pool.take();
         }
-        if self.buffer.len() - self.end < count && self.start > 0 {
-            self.buffer.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
+        if self.buffer.len() < self.buffer.capacity() {
+            return;
         }
-        if self.buffer.len() - self.end < count {
-            let grown = self.buffer.len() + count.max(BUFFER_SIZE);
-            self.buffer.resize(grown, 0);
+        if self.start > 0 {
+            self.buffer.drain(..self.start);
+            self.start = 0;
+        } else {
+            self.buffer.reserve_exact(BUFFER_SIZE);
         }
     }
 }

@@ -21,7 +21,6 @@ impl Writer {
     pub(crate) fn out(&mut self, pool: &BufferPool) -> &mut Vec<u8> {
         if self.out.capacity() == 0 {
             self.out = pool.take();
-            self.out.clear();
         }
         &mut self.out
     }

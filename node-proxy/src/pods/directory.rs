@@ -5,13 +5,15 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use foldhash::fast::RandomState;
+
 use super::Pod;
 
 /// One state of the directory.
 #[derive(Clone, Default)]
 pub(crate) struct Pods {
-    by_uid: HashMap<String, Arc<Pod>>,
-    by_ip: HashMap<IpAddr, Arc<Pod>>,
+    by_uid: HashMap<String, Arc<Pod>, RandomState>,
+    by_ip: HashMap<IpAddr, Arc<Pod>, RandomState>,
 }
 
 impl Pods {

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use http::HeaderValue;
 use weft_decide::Prepared;
 use weft_model::id::{ServiceId, WorkloadId};
@@ -39,7 +40,7 @@ pub(crate) struct EdgeId {
 /// One worker's memory of edges, and its source of request ids.
 pub(crate) struct Edges {
     version: Cell<u64>,
-    known: RefCell<HashMap<EdgeId, Arc<Edge>>>,
+    known: RefCell<HashMap<EdgeId, Arc<Edge>, RandomState>>,
     ids: RefCell<RequestIds>,
 }
 

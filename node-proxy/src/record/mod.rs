@@ -44,7 +44,7 @@ pub(crate) struct Record {
     /// Where the request went.
     pub(crate) upstream: Option<Reached>,
     /// Name of the rule.
-    pub(crate) route: Option<Rc<str>>,
+    pub(crate) route: Option<Arc<str>>,
     /// From the request's first byte to the answer's.
     pub(crate) upstream_time: Option<Duration>,
 }
