@@ -10,6 +10,8 @@ use clap::{Parser, ValueEnum};
 pub(crate) const MAX_CONNECTIONS_PER_POD: usize = 50_000;
 /// From the first byte of a request's head to its last.
 pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A client connection keeps the state of a request for the next one for this long, then it only has its socket.
+pub(crate) const CLIENT_BUSY_TIME: Duration = Duration::from_millis(250);
 /// A client connection without a request is closed after this long.
 pub(crate) const CLIENT_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// A body on which nothing has moved for this long is given up (Envoy's stream idle timeout).

@@ -20,7 +20,7 @@ use crate::record::{self, TcpRecord};
 
 /// A connected upstream and what was chosen to get there.
 pub(crate) struct Dialled {
-    upstream: Upstream,
+    upstream: Box<Upstream>,
     chosen: Chosen,
     one_pass: bool,
 }

@@ -58,7 +58,7 @@ pub(crate) async fn exchange(conn: &Conn, client: &mut Client, head: RequestHead
 
 /// An upstream connection that has answered.
 struct Answered {
-    upstream: Upstream,
+    upstream: Box<Upstream>,
     head: ResponseHead,
     pump: Pump,
     reached: Reached,
@@ -323,7 +323,7 @@ impl Cx<'_> {
                 reader,
                 writer,
                 ..
-            } = &mut upstream;
+            } = &mut *upstream;
             let mut content = match head.framing {
                 Framing::None => Body::Empty,
                 framing => Body::H1(Incoming::new(stream, reader, pool, framing, self.limits)),
@@ -483,7 +483,7 @@ impl Cx<'_> {
 
 /// A switched connection that still lacks its request.
 struct HalfSwitched {
-    upstream: Upstream,
+    upstream: Box<Upstream>,
     record: Record,
 }
 
@@ -602,7 +602,7 @@ fn recycle(conn: &Conn, answered: Answered) {
 }
 
 /// Lends a connection to the next request, unless something is left on it that nobody asked for.
-fn keep_upstream(conn: &Conn, mut upstream: Upstream) {
+fn keep_upstream(conn: &Conn, mut upstream: Box<Upstream>) {
     upstream.reader.release(&conn.worker.buffers);
     upstream.reused = true;
     if upstream.reader.is_empty() {

@@ -15,7 +15,7 @@ use super::upstream::Upstream;
 use crate::net::connect::From;
 
 /// Idle connections kept for one key. Whoever has so many requests at once sends them in bursts, and each connection above
-/// the limit would be opened and closed once a burst (ADR 0011).
+/// the limit would be opened and closed once a burst (docs/adr/0011).
 const MAX_IDLE_PER_KEY: usize = 256;
 /// Idle connections kept by one worker.
 const MAX_IDLE: usize = 4096;
@@ -35,10 +35,13 @@ pub(crate) struct Key {
     pub(crate) to: SocketAddr,
 }
 
+/// A connection, and since when nobody has used it.
+type Idle = (Instant, Box<Upstream>);
+
 /// Idle connections by key.
 #[derive(Default)]
 pub(crate) struct Pool {
-    idle: RefCell<HashMap<Key, Vec<(Instant, Upstream)>, RandomState>>,
+    idle: RefCell<HashMap<Key, Vec<Idle>, RandomState>>,
     count: Cell<usize>,
     /// Whether nothing is kept any more.
     closed: Cell<bool>,
@@ -47,7 +50,7 @@ pub(crate) struct Pool {
 impl Pool {
     /// A live connection for `key`, or none. Connections that the peer has closed, or that have said something nobody
     /// asked for, are dropped on the way.
-    pub(crate) fn take(&self, key: &Key) -> Option<Upstream> {
+    pub(crate) fn take(&self, key: &Key) -> Option<Box<Upstream>> {
         let mut idle = self.idle.borrow_mut();
         let list = idle.get_mut(key)?;
         while let Some((_, upstream)) = list.pop() {
@@ -60,7 +63,7 @@ impl Pool {
     }
 
     /// Keeps a connection for the next request.
-    pub(crate) fn give(&self, upstream: Upstream) {
+    pub(crate) fn give(&self, upstream: Box<Upstream>) {
         let pod = &upstream.inside.pod;
         if self.closed.get() || self.count.get() >= MAX_IDLE || pod.is_releasing() {
             return;

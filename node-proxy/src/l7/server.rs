@@ -1,7 +1,7 @@
 //! A client's HTTP/1 connection: one request after the other until either side has had enough.
 //!
-//! An idle connection holds its socket, this small task and no buffer: everything a request needs is boxed and freed with
-//! it. A request that cannot be proved is answered and the connection closed; nothing behind it is looked at.
+//! An idle connection holds its socket, this small task and no buffer: everything a request needs is boxed, and freed when
+//! no other has followed for a while. A request that cannot be proved is answered and the connection closed; nothing behind it is looked at.
 
 use std::pin::pin;
 
@@ -12,7 +12,9 @@ use weft_model::reason::Reason;
 use super::exchange::exchange;
 use super::respond::{ClientHalf, Responder};
 use super::upgrade::Switched;
-use crate::config::{CLIENT_IDLE_TIMEOUT, DRAIN_IDLE_TIMEOUT, DRAIN_TIMEOUT, HEAD_TIMEOUT};
+use crate::config::{
+    CLIENT_BUSY_TIME, CLIENT_IDLE_TIMEOUT, DRAIN_IDLE_TIMEOUT, DRAIN_TIMEOUT, HEAD_TIMEOUT,
+};
 use crate::l4::front::Conn;
 use crate::net::deadline::Deadline;
 use crate::net::reader::Reader;
@@ -96,19 +98,33 @@ pub(crate) async fn wait(
     matches!(deadline.guard(filled).await, Ok(Ok(count)) if count > 0)
 }
 
-/// Handles requests for as long as their bytes are here.
+/// Handles requests for as long as they follow each other closely.
 async fn busy(conn: &Conn, client: &mut Client) -> Next {
     loop {
-        client.deadline.set_after(HEAD_TIMEOUT);
         let head = match next_head(conn, client).await {
             Ok(Some(head)) => head,
             Ok(None) => return Next::Close,
             Err(refusal) => return refuse(conn, client, refusal).await,
         };
         match exchange(conn, client, head).await {
-            Next::Again if client.reader.is_empty() => return Next::Again,
             Next::Again => {}
             end => return end,
+        }
+        if !client.reader.is_empty() {
+            continue;
+        }
+        let Client {
+            stream,
+            reader,
+            deadline,
+            ..
+        } = &mut *client;
+        deadline.set_after(CLIENT_BUSY_TIME);
+        let fill = pin!(reader.fill(stream, &conn.worker.buffers));
+        match deadline.guard(fill).await {
+            Ok(Ok(1..)) => {}
+            Ok(Ok(0) | Err(_)) => return Next::Close,
+            Err(_) => return Next::Again,
         }
     }
 }
@@ -134,6 +150,7 @@ async fn next_head(conn: &Conn, client: &mut Client) -> Result<Option<RequestHea
     let pool = &conn.worker.buffers;
     let mut scanner = HeadScanner::default();
     let mut first = true;
+    let mut timed = false;
     loop {
         // The first bytes are always looked at, so that what can never be a request is refused at once.
         if !reader.is_empty()
@@ -143,6 +160,9 @@ async fn next_head(conn: &Conn, client: &mut Client) -> Result<Option<RequestHea
         {
             reader.consume(length);
             return Ok(Some(head));
+        }
+        if !std::mem::replace(&mut timed, true) {
+            deadline.set_after(HEAD_TIMEOUT);
         }
         let filled = deadline.guard(pin!(reader.fill(stream, pool))).await;
         match filled {

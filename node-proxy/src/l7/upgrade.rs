@@ -11,7 +11,7 @@ use crate::record::{self, Pending};
 /// A switched connection before its bytes move.
 pub(crate) struct Switched {
     /// The endpoint's side.
-    pub(crate) upstream: Upstream,
+    pub(crate) upstream: Box<Upstream>,
     /// The request, and its record so far.
     pub(crate) pending: Pending,
 }

@@ -15,7 +15,7 @@ use crate::net::writer::Writer;
 use crate::net::{connect, reset_on_close};
 use crate::worker::{Inside, Worker};
 
-/// A connection to an endpoint with its two halves.
+/// A connection to an endpoint with its two halves. Boxed, because it goes from hand to hand.
 pub(crate) struct Upstream {
     /// Who may use it.
     pub(crate) key: Key,
@@ -33,18 +33,18 @@ pub(crate) struct Upstream {
 
 impl Upstream {
     /// Connects along `leg`; none when that fails or takes longer than `limit`.
-    pub(crate) async fn connect(worker: &Worker, leg: &Leg, limit: Duration) -> Option<Self> {
+    pub(crate) async fn connect(worker: &Worker, leg: &Leg, limit: Duration) -> Option<Box<Self>> {
         let inside = Inside::new(Arc::clone(&worker.shared), Arc::clone(&leg.pod));
         let connecting = connect::connect(&leg.pod.netns, leg.key.to, leg.key.from);
         let stream = timeout(limit, connecting).await.ok()?.ok()?;
-        Some(Self {
+        Some(Box::new(Self {
             key: leg.key,
             stream,
             inside,
             reader: Reader::default(),
             writer: Writer::default(),
             reused: false,
-        })
+        }))
     }
 
     /// Carries bytes between `client` and this connection until both halves have ended or one side fails. A pod that is

@@ -86,7 +86,7 @@ async fn half(
     let mut size = BUFFER_SIZE;
     let mut full = 0;
     loop {
-        from.readable().await.map_err(|_| Fault::Source)?;
+        super::readable(from).await.map_err(|_| Fault::Source)?;
         let mut buffer = if size == BUFFER_SIZE {
             pool.take()
         } else {

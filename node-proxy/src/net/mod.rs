@@ -7,6 +7,7 @@ pub(crate) mod deadline;
 pub(crate) mod reader;
 pub(crate) mod writer;
 
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -47,8 +48,17 @@ pub(crate) fn read_some(stream: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<
     Ok(count)
 }
 
-/// Resolves when the peer has reset the connection. An orderly end does not count: a client may end its half and wait.
+/// Waits until there may be something to read. For the one task that reads the stream: another that waits the same way would
+/// take its place. It is a store where `TcpStream::readable` enters and leaves a list.
+pub(crate) async fn readable(stream: &TcpStream) -> io::Result<()> {
+    poll_fn(|context| stream.poll_read_ready(context)).await
+}
+
+/// Resolves when the peer has reset the connection. An orderly end does not count: a client may end its half and wait. For
+/// the task that reads the stream.
 pub(crate) async fn reset_by_peer(stream: &TcpStream) {
+    // A reset is something to read too. Only where there is data, or the end, is it worth to ask for the reset alone.
+    let _ = readable(stream).await;
     // It fails only when the runtime ends, and then everything does.
     let _ = stream.ready(Interest::ERROR).await;
 }

@@ -51,7 +51,7 @@ impl Reader {
             if self.is_empty() {
                 self.release(pool);
             }
-            stream.readable().await?;
+            super::readable(stream).await?;
             match self.try_fill(stream, pool) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => return done,
