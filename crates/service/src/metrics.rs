@@ -1,5 +1,5 @@
-//! What `/metrics` answers: a prometheus registry with the process's own figures, and renderers for output that is too
-//! big for it (a node has thousands of series per histogram; they are written part by part, never all at once).
+//! What `/metrics` answers: a prometheus registry with the process's own figures, and series that are too many
+//! for it (a node has thousands per histogram; they are pulled piece by piece, never all at once).
 
 use std::sync::Arc;
 
@@ -9,10 +9,17 @@ use prometheus::{Encoder, IntGaugeVec, Opts, Registry, TextEncoder};
 /// Content type of the Prometheus text format.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
-/// Writes series in the Prometheus text format. Whole families only: two renderers must not share a metric name.
+/// Series in the Prometheus text format, too many for a registry. Whole families only: two of these must not share a
+/// metric name.
 pub trait Scrape: Send + Sync {
-    /// Appends text that ends with a line feed (or nothing).
-    fn render(&self, out: &mut Vec<u8>);
+    /// Begins a scrape; what is shown is what is counted from now on until each piece is pulled.
+    fn begin(&self) -> Box<dyn Pieces>;
+}
+
+/// A scrape in progress: its text a piece at a time, so that it costs one piece's memory however long it is.
+pub trait Pieces: Send {
+    /// Appends the next piece, whole lines; false when there was none left. A piece may be empty.
+    fn next_piece(&mut self, out: &mut Vec<u8>) -> bool;
 }
 
 /// A registry with the process's metrics (`process_*`) and `weft_build_info{component, version}`.
@@ -32,37 +39,58 @@ pub fn registry(component: &str, version: &str) -> prometheus::Result<Registry> 
     Ok(registry)
 }
 
-/// The parts of one exposition in order: the registry first, then each renderer.
+/// The parts of one exposition in order: the registry first, then each of the others.
 #[derive(Clone)]
 pub struct Exposition {
     registry: Registry,
-    renderers: Arc<[Arc<dyn Scrape>]>,
+    others: Arc<[Arc<dyn Scrape>]>,
+}
+
+/// An exposition in progress.
+pub(crate) struct Running {
+    exposition: Exposition,
+    /// Next part: 0 is the registry.
+    part: usize,
+    current: Option<Box<dyn Pieces>>,
 }
 
 impl Exposition {
-    /// Joins a registry and further renderers.
+    /// Joins a registry and further series.
     #[must_use]
-    pub fn new(registry: Registry, renderers: Vec<Arc<dyn Scrape>>) -> Self {
+    pub fn new(registry: Registry, others: Vec<Arc<dyn Scrape>>) -> Self {
         Self {
             registry,
-            renderers: renderers.into(),
+            others: others.into(),
         }
     }
 
-    /// Writes part `number`; false when there is no such part.
-    pub(crate) fn render(&self, number: usize, out: &mut Vec<u8>) -> bool {
-        if number == 0 {
-            if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), out) {
+    pub(crate) fn begin(self) -> Running {
+        Running {
+            exposition: self,
+            part: 0,
+            current: None,
+        }
+    }
+}
+
+impl Pieces for Running {
+    fn next_piece(&mut self, out: &mut Vec<u8>) -> bool {
+        if let Some(current) = &mut self.current {
+            if current.next_piece(out) {
+                return true;
+            }
+            self.current = None;
+        }
+        self.part += 1;
+        if self.part == 1 {
+            let families = self.exposition.registry.gather();
+            if let Err(error) = TextEncoder::new().encode(&families, out) {
                 tracing::error!(%error, "a metric family cannot be written and is left out of the scrape");
             }
             return true;
         }
-        match self.renderers.get(number - 1) {
-            Some(renderer) => {
-                renderer.render(out);
-                true
-            }
-            None => false,
-        }
+        let next = self.exposition.others.get(self.part - 2);
+        self.current = next.map(|scrape| scrape.begin());
+        self.current.is_some()
     }
 }

@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout};
 use weft_model::id::{ServiceId, WorkloadId};
 use weft_model::reason::Reason;
 use weft_observe::{Metrics, Outcome};
+use weft_service::metrics::Pieces;
 
 use crate::config::LABELS_TIMEOUT;
 use crate::l4::Direction;
@@ -217,8 +218,17 @@ impl NodeScrape {
 }
 
 impl weft_service::metrics::Scrape for NodeScrape {
-    fn render(&self, out: &mut Vec<u8>) {
-        self.metrics.render(now_millis(), out);
+    fn begin(&self) -> Box<dyn Pieces> {
+        Box::new(RunningScrape(self.metrics.scrape(now_millis())))
+    }
+}
+
+/// One scrape under way.
+struct RunningScrape(weft_observe::Scrape);
+
+impl Pieces for RunningScrape {
+    fn next_piece(&mut self, out: &mut Vec<u8>) -> bool {
+        self.0.next_piece(out)
     }
 }
 

@@ -1,5 +1,5 @@
-//! Response bodies. A scrape is pulled by the connection: the next part is rendered (and compressed) only when the
-//! previous bytes have gone, so a slow reader costs one part's memory, not the whole exposition's.
+//! Response bodies. A scrape is pulled by the connection: the next piece is rendered (and compressed) only when the
+//! previous bytes have gone, so a slow reader costs one piece's memory, not the whole exposition's.
 
 use std::convert::Infallible;
 use std::io::Write;
@@ -11,9 +11,10 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::body::{Frame, SizeHint};
 
-use crate::metrics::Exposition;
+use crate::metrics::{Exposition, Pieces, Running};
 
-/// Bytes of one frame of a scrape.
+/// Bytes of text that are rendered before the next look at the connection, and with gzip before other tasks get a
+/// turn: a big node's scrape takes more than a second of the thread in all.
 const FRAME: usize = 64 * 1024;
 
 /// A response body.
@@ -25,14 +26,12 @@ enum Kind {
 }
 
 struct Scrape {
-    exposition: Exposition,
-    /// Next part of the exposition.
-    part: usize,
-    /// Text of the current part and how much of it has been given away.
+    running: Running,
+    /// What has been rendered and not yet given away.
     text: Vec<u8>,
-    taken: usize,
     /// `None` when plain, or once the trailer has been written.
     gzip: Option<GzEncoder<Vec<u8>>>,
+    ended: bool,
 }
 
 impl Body {
@@ -46,11 +45,10 @@ impl Body {
         // Level 1: a scrape is repetitive text, higher levels cost several times the CPU for a few percent.
         let gzip = gzip.then(|| GzEncoder::new(Vec::new(), Compression::fast()));
         Self(Kind::Scrape(Box::new(Scrape {
-            exposition,
-            part: 0,
-            text: Vec::new(),
-            taken: 0,
+            running: exposition.begin(),
+            text: Vec::with_capacity(FRAME),
             gzip,
+            ended: false,
         })))
     }
 }
@@ -61,11 +59,18 @@ impl hyper::body::Body for Body {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let bytes = match &mut self.0 {
             Kind::Whole(bytes) => bytes.take(),
-            Kind::Scrape(scrape) => scrape.next(),
+            Kind::Scrape(scrape) => match scrape.next() {
+                // Compressed into bytes that gzip still holds back.
+                Some(bytes) if bytes.is_empty() => {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                bytes => bytes,
+            },
         };
         Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
     }
@@ -81,37 +86,21 @@ impl hyper::body::Body for Body {
 }
 
 impl Scrape {
-    /// The next bytes; `None` at the end.
+    /// The next bytes, perhaps none yet; `None` at the end.
     fn next(&mut self) -> Option<Bytes> {
-        loop {
-            if self.taken == self.text.len() {
-                self.text.clear();
-                self.taken = 0;
-                if !self.exposition.render(self.part, &mut self.text) {
-                    return self.finish();
-                }
-                self.part += 1;
-            }
-            let end = self.text.len().min(self.taken + FRAME);
-            let piece = self.text.get(self.taken..end).unwrap_or_default();
-            self.taken = end;
-            let out = match &mut self.gzip {
-                None => Bytes::copy_from_slice(piece),
-                Some(encoder) => {
-                    if encoder.write_all(piece).is_err() {
-                        return None; // writing into a Vec does not fail
-                    }
-                    Bytes::from(std::mem::take(encoder.get_mut()))
-                }
-            };
-            if !out.is_empty() {
-                return Some(out);
-            }
+        while !self.ended && self.text.len() < FRAME {
+            self.ended = !self.running.next_piece(&mut self.text);
         }
-    }
-
-    fn finish(&mut self) -> Option<Bytes> {
-        let rest = self.gzip.take()?.finish().ok()?;
-        (!rest.is_empty()).then(|| Bytes::from(rest))
+        if self.text.is_empty() {
+            let rest = self.gzip.take()?.finish().ok()?;
+            return (!rest.is_empty()).then(|| Bytes::from(rest));
+        }
+        let Some(encoder) = &mut self.gzip else {
+            let room = Vec::with_capacity(FRAME);
+            return Some(Bytes::from(std::mem::replace(&mut self.text, room)));
+        };
+        encoder.write_all(&self.text).ok()?; // writing into a Vec does not fail
+        self.text.clear();
+        Some(Bytes::from(std::mem::take(encoder.get_mut())))
     }
 }

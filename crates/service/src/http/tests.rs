@@ -1,20 +1,54 @@
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::metrics::{Scrape, registry};
+use crate::metrics::{Pieces, Scrape, registry};
 
+/// Twenty thousand series.
 struct Big;
 
 impl Scrape for Big {
-    fn render(&self, out: &mut Vec<u8>) {
-        for number in 0..20_000 {
-            out.extend_from_slice(format!("weft_test{{n=\"{number}\"}} {number}\n").as_bytes());
-        }
+    fn begin(&self) -> Box<dyn Pieces> {
+        Box::new(Numbers {
+            left: 0..20_000,
+            begun: Arc::default(),
+        })
+    }
+}
+
+/// A line each; counts what it was asked for.
+struct Numbers {
+    left: std::ops::Range<u64>,
+    begun: Arc<AtomicU64>,
+}
+
+impl Pieces for Numbers {
+    fn next_piece(&mut self, out: &mut Vec<u8>) -> bool {
+        let Some(number) = self.left.next() else {
+            return false;
+        };
+        let line = format!("weft_test{{n=\"{number}\"}} {number}\n");
+        self.begun.fetch_add(line.len() as u64, Ordering::Relaxed);
+        out.extend_from_slice(line.as_bytes());
+        true
+    }
+}
+
+/// More series than any machine should hold at once: about 300 MB.
+#[derive(Default)]
+struct Huge(Arc<AtomicU64>);
+
+impl Scrape for Huge {
+    fn begin(&self) -> Box<dyn Pieces> {
+        Box::new(Numbers {
+            left: 0..9_000_000,
+            begun: Arc::clone(&self.0),
+        })
     }
 }
 
@@ -113,6 +147,33 @@ async fn metrics_are_the_same_plain_and_compressed() {
             .count()
     };
     assert_eq!(series(&unpacked), series(&plain));
+}
+
+#[tokio::test]
+async fn a_huge_scrape_is_rendered_only_as_fast_as_it_is_read() {
+    let huge = Huge::default();
+    let rendered = Arc::clone(&huge.0);
+    let exposition = Exposition::new(registry("test", "0").unwrap(), vec![Arc::new(huge)]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = Arc::new(Router::new().metrics(exposition));
+    tokio::spawn(serve(listener, router, CancellationToken::new()));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let (mut read, mut most) = (0_u64, 0);
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        let bytes = stream.read(&mut buffer).await.unwrap();
+        if bytes == 0 {
+            break;
+        }
+        read += bytes as u64;
+        // Sockets hold a few megabytes; anything beyond is memory of ours.
+        most = most.max(rendered.load(Ordering::Relaxed).saturating_sub(read));
+    }
+    assert!(read > 250_000_000, "{read} bytes of the scrape came");
+    assert!(most < 16 << 20, "{most} bytes were rendered and not read");
 }
 
 #[tokio::test]
