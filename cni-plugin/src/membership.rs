@@ -12,9 +12,10 @@
 //! end 4
 //! ```
 //!
-//! A namespace is `in` when any pod of it on this node is in the mesh, `out` when it has pods here and none is. The rule:
-//! a pod that is listed is what its line says. A pod that is not listed asks the agent; with the agent dead it passes
-//! only if its namespace is `out`, and waits (error 11) in every other case. No list is the same as an empty one.
+//! A namespace is `in` when its label says so or any pod of it on this node is in the mesh, `out` when it exists and
+//! neither is so. The rule: a pod that is listed is what its line says. A pod that is not listed asks the agent; with the
+//! agent dead it passes only if its namespace is `out`, and waits (error 11) in every other case. No list is the same as
+//! an empty one.
 
 use std::fmt;
 

@@ -132,6 +132,7 @@ async fn leave(
 
 fn client_config(config: &Config) -> ClientConfig {
     ClientConfig {
+        token_file: config.token_file.clone(),
         operator: config.operator.clone(),
         node: config.node_name.clone(),
         kind: weft_tables::NodeKind::Proxy,

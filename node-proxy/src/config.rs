@@ -57,6 +57,9 @@ pub(crate) struct Config {
         default_value = "http://weft-operator.weft-system:15012"
     )]
     pub(crate) operator: String,
+    /// File with the projected ServiceAccount token (audience weft) that tells the operator on which node we are.
+    #[arg(long, env = "WEFT_TOKEN_FILE")]
+    pub(crate) token_file: Option<PathBuf>,
     /// Prometheus scrapes here.
     #[arg(long, env = "WEFT_METRICS_LISTEN", default_value = "0.0.0.0:15020")]
     pub(crate) metrics_listen: SocketAddr,

@@ -21,6 +21,7 @@ use weft_model::table::Interest;
 use weft_operator::metrics::Metrics;
 use weft_operator::pipeline::{Handle, Pipeline};
 use weft_operator::published::{Published, Slice};
+use weft_operator::push::server::{Door, Mesh};
 use weft_operator::source::dir::Directories;
 use weft_operator::source::files::Files;
 use weft_operator::{push, source, status::Nodes};
@@ -138,9 +139,12 @@ async fn serve(dir: &Path, size: &Size) -> anyhow::Result<()> {
     let nodes = Nodes::default();
     tokio::spawn(push::server::serve(
         listener,
-        handle.clone(),
-        nodes.clone(),
-        metrics,
+        Mesh {
+            pipeline: handle.clone(),
+            nodes: nodes.clone(),
+            metrics,
+        },
+        Door::Open,
         shutdown.clone(),
     ));
     handle
@@ -208,6 +212,7 @@ fn connect(
 ) -> anyhow::Result<()> {
     let node = format!("node-{number}");
     let config = ClientConfig {
+        token_file: None,
         operator: operator.to_owned(),
         node: node.clone(),
         kind: NodeKind::Proxy,

@@ -3,16 +3,25 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use kube::Client;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use weft_service::http::{Answer, Router, serve};
 use weft_service::metrics::{Exposition, registry};
 use weft_service::ready::Readiness;
 use weft_service::signal::shutdown_on_signals;
 
-use crate::config::Config;
+use crate::cluster::lease::Election;
+use crate::cluster::rbac::LEASE;
+use crate::cluster::tokens::Tokens;
+use crate::cluster::writer::{Carried, Writer};
+use crate::config::{Config, From};
 use crate::metrics::Metrics;
+use crate::push::server::{Door, Mesh};
 use crate::source::dir::Directories;
+use crate::source::kubernetes::Cluster;
 use crate::status::Nodes;
 use crate::{pipeline, push, source};
 
@@ -22,36 +31,107 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// When it cannot begin: an address that is taken, a directory that cannot be read.
+/// When it cannot begin: an address that is taken, a directory that cannot be read, no way to the API server.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let shutdown = shutdown_on_signals().context("cannot handle signals")?;
+    run_until(config, shutdown).await
+}
+
+/// Runs until `shutdown`.
+///
+/// # Errors
+/// See [`run`].
+pub async fn run_until(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let registry = registry("weft-operator", VERSION)?;
     let metrics = Metrics::new(&registry)?;
     let readiness = Readiness::default();
     let nodes = Nodes::default();
     let tasks = TaskTracker::new();
 
-    let directories = Directories::open(&config.manifests)?;
-    let grpc = listen("--listen", config.listen).await?;
-    let http = listen("--metrics-listen", config.metrics_listen).await?;
-
+    let origin = config.from()?;
     let (manifests, changes) = source::channel();
-    tasks.spawn(source::run(directories, manifests, shutdown.clone()));
     let (pipeline, handle) = pipeline::Pipeline::new(
         config.settings(),
         metrics.clone(),
         readiness.part("manifests"),
     );
+    let grpc = listen("--listen", config.listen).await?;
+    let http = listen("--metrics-listen", config.metrics_listen).await?;
+    let door = match origin {
+        From::Directories(directories) => {
+            let directories = Directories::open(&directories)?;
+            tasks.spawn(source::run(directories, manifests, shutdown.clone()));
+            Door::Open
+        }
+        From::Cluster(access) => {
+            let client = access.client().await?;
+            let carried = Carried::default();
+            let cluster = Cluster::new(client.clone(), carried.clone());
+            tasks.spawn(source::run(cluster, manifests, shutdown.clone()));
+            let writer = Writer {
+                client: client.clone(),
+                pipeline: handle.clone(),
+                nodes: nodes.clone(),
+                carried,
+                leading: lead(&config, client.clone(), &tasks, &shutdown),
+            };
+            tasks.spawn(shutdown.clone().run_until_cancelled_owned(writer.run()));
+            Door::Tokens(Tokens::new(
+                client,
+                &config.namespace,
+                &config.node_accounts,
+            ))
+        }
+    };
     tasks.spawn(
         shutdown
             .clone()
             .run_until_cancelled_owned(pipeline.run(changes)),
     );
+    let router = pages(
+        &handle,
+        &nodes,
+        Exposition::new(registry, Vec::new()),
+        readiness,
+    );
+    tasks.spawn(serve(http, Arc::new(router), shutdown.clone()));
 
+    let mesh = Mesh {
+        pipeline: handle,
+        nodes,
+        metrics,
+    };
+    tracing::info!(grpc = %config.listen, metrics = %config.metrics_listen, "listening");
+    let served = push::server::serve(grpc, mesh, door, shutdown.clone()).await;
+    tasks.close();
+    tasks.wait().await;
+    served.context("the gRPC server has ended")
+}
+
+/// Takes part in the election; whether this replica leads.
+fn lead(
+    config: &Config,
+    client: Client,
+    tasks: &TaskTracker,
+    shutdown: &CancellationToken,
+) -> watch::Receiver<bool> {
+    let (leading, leads) = watch::channel(false);
+    let election = Election::new(client, &config.namespace, LEASE, config.identity());
+    tasks.spawn(election.run(leading, shutdown.clone()));
+    leads
+}
+
+/// What people and `weft` can ask.
+fn pages(
+    handle: &pipeline::Handle,
+    nodes: &Nodes,
+    exposition: Exposition,
+    readiness: Readiness,
+) -> Router {
     let [diagnostics, files, newest] = [handle.clone(), handle.clone(), handle.clone()];
     let shown = nodes.clone();
-    let router = Router::new()
-        .metrics(Exposition::new(registry, Vec::new()))
+    Router::new()
+        .metrics(exposition)
         .readiness(readiness)
         .get("/debug/diagnostics", move |_| {
             Answer::json(diagnostics.current().diagnostics_json())
@@ -61,15 +141,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         })
         .get("/debug/nodes", move |_| {
             Answer::json(shown.to_json(newest.current().generation))
-        });
-    tasks.spawn(serve(http, Arc::new(router), shutdown.clone()));
-
-    let server = push::server::serve(grpc, handle, nodes, metrics, shutdown.clone());
-    tracing::info!(grpc = %config.listen, metrics = %config.metrics_listen, "listening");
-    server.await.context("the gRPC server has ended")?;
-    tasks.close();
-    tasks.wait().await;
-    Ok(())
+        })
 }
 
 async fn listen(flag: &str, address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {

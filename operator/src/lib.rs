@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod app;
+pub mod cluster;
 pub mod config;
 pub mod metrics;
 pub mod pipeline;

@@ -9,7 +9,7 @@ use std::time::Instant;
 use weft_compile::{Compiled, Diagnostic};
 use weft_model::delta::{Delta, diff};
 use weft_model::pod::LocalPod;
-use weft_model::table::{Index, Interest, Tables};
+use weft_model::table::{Interest, Tables};
 use weft_wire::table::Digest;
 
 use crate::source::Manifests;
@@ -46,7 +46,7 @@ pub struct Published {
     pub compiled: Arc<Compiled>,
     /// Findings of compiling and of reading, sorted.
     pub diagnostics: Arc<[Diagnostic]>,
-    /// Tables with nothing but the index.
+    /// Tables with nothing but the index and the namespaces: what every node gets whole.
     index: Arc<Tables>,
     index_digest: Digest,
     /// Tables without index and pods.
@@ -61,7 +61,7 @@ pub struct Slice {
     pub number: u64,
     /// Generation of the mesh that it shows.
     pub of: u64,
-    /// The index, shared with every other node.
+    /// Index and namespaces, shared with every other node.
     index: Arc<Tables>,
     index_digest: Digest,
     /// All but the index.
@@ -74,10 +74,10 @@ impl Published {
     #[must_use]
     pub fn next(&self, generation: u64, compiled: Compiled, diagnostics: Vec<Diagnostic>) -> Self {
         let tables = &compiled.tables;
-        let (index, index_digest) = if tables.index == self.index.index {
+        let index = only_index(tables);
+        let (index, index_digest) = if index == *self.index {
             (Arc::clone(&self.index), self.index_digest)
         } else {
-            let index = only_index(&tables.index);
             let mut digest = self.index_digest;
             let mut followed = (*self.index).clone();
             digest.apply(&mut followed, diff(&self.index, &index));
@@ -112,6 +112,12 @@ impl Published {
     #[must_use]
     pub fn made_of(self, manifests: Arc<Manifests>) -> Self {
         Self { manifests, ..self }
+    }
+
+    /// What it was compiled from.
+    #[must_use]
+    pub fn manifests(&self) -> &Manifests {
+        &self.manifests
     }
 
     /// Every file that this generation knows, with its change time, as `/debug/manifests` shows them: whoever saves a
@@ -175,14 +181,16 @@ impl Slice {
     pub fn tables(&self) -> Tables {
         Tables {
             index: self.index.index.clone(),
+            namespaces: Arc::clone(&self.index.namespaces),
             ..self.items.clone()
         }
     }
 }
 
-fn only_index(index: &Index) -> Tables {
+fn only_index(tables: &Tables) -> Tables {
     Tables {
-        index: index.clone(),
+        index: tables.index.clone(),
+        namespaces: Arc::clone(&tables.namespaces),
         ..Tables::default()
     }
 }

@@ -3,13 +3,15 @@
 
 pub mod dir;
 pub mod files;
+pub mod kubernetes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use weft_k8s::{Kind, ParseError, Snapshot};
+use weft_k8s::{Kind, Name, ParseError, Snapshot};
 
 /// Everything a source knows at one moment.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +24,47 @@ pub struct Manifests {
     pub objects: BTreeMap<Kind, usize>,
     /// What was read, by name, with the change time (seconds and nanoseconds since the epoch) of what was read.
     pub files: BTreeMap<String, (i64, i64)>,
+}
+
+/// An object of the API.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reference {
+    /// Kind.
+    pub kind: Kind,
+    /// Namespace and name.
+    pub name: Name,
+}
+
+/// Who an object is and what its status says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Version of its group that it was read in.
+    pub version: String,
+    /// Its uid: a new object of an old name is told anew.
+    pub uid: String,
+    /// Number of its spec.
+    pub generation: i64,
+    /// Conditions that it carries.
+    pub conditions: Vec<Condition>,
+}
+
+/// One condition of an object, as all Kubernetes APIs have them (`meta/v1.Condition`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Condition {
+    /// `Accepted`, `Programmed`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// Generation of the object that this is about.
+    pub observed_generation: i64,
+    /// When `status` changed last, RFC 3339.
+    pub last_transition_time: String,
+    /// One word for programs.
+    pub reason: String,
+    /// Words for people.
+    pub message: String,
 }
 
 /// Takes what a source gives; only the newest counts.

@@ -59,6 +59,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     });
 
     let client = ClientConfig {
+        token_file: config.token_file.clone(),
         operator: config.operator.clone(),
         node: config.node_name.clone(),
         kind: NodeKind::Agent,
@@ -194,6 +195,7 @@ async fn follow(
             let next = Bound {
                 generation: state.generation,
                 pods: state.tables.pods.clone(),
+                namespaces: Arc::clone(&state.tables.namespaces),
             };
             let next = Arc::new(if leave { next.left() } else { next });
             let text = Arc::clone(&next);

@@ -11,8 +11,10 @@ use weft_model::pod::{LocalPod, Mode};
 pub(crate) struct Bound {
     /// Generation of the tables.
     pub(crate) generation: u64,
-    /// By uid.
+    /// By the container runtime's uid.
     pub(crate) pods: BTreeMap<String, Arc<LocalPod>>,
+    /// Every namespace of the cluster, and whether its pods are in the mesh unless they opt out.
+    pub(crate) namespaces: Arc<BTreeMap<String, bool>>,
 }
 
 /// Follows the tables.
@@ -27,7 +29,10 @@ impl Bound {
         name: &str,
     ) -> Option<&Arc<LocalPod>> {
         match uid {
-            Some(uid) => self.pods.get(uid),
+            Some(uid) => self.pods.get(uid).or_else(|| {
+                let mut pods = self.pods.values();
+                pods.find(|pod| pod.api_uid.as_deref() == Some(uid))
+            }),
             None => self.pods.values().find(|pod| {
                 let id = &pod.workload.pod;
                 id.namespace == namespace && id.name == name
@@ -40,17 +45,25 @@ impl Bound {
         for pod in self.pods.values_mut().filter(|p| p.mode == Mode::Enabled) {
             Arc::make_mut(pod).mode = Mode::Disabled("Weft is being removed".to_owned());
         }
+        for inside in Arc::make_mut(&mut self.namespaces).values_mut() {
+            *inside = false;
+        }
         self
     }
 
-    /// Whether the namespace has pods on this node and none of them is in the mesh.
+    /// Whether the namespace is known and neither it nor any pod of it on this node is in the mesh.
     pub(crate) fn is_outside(&self, namespace: &str) -> bool {
         let mut pods = self
             .pods
             .values()
             .filter(|pod| pod.workload.pod.namespace == namespace)
             .peekable();
-        pods.peek().is_some() && pods.all(|pod| pod.mode != Mode::Enabled)
+        let known = match self.namespaces.get(namespace) {
+            Some(true) => false,
+            Some(false) => true,
+            None => pods.peek().is_some(),
+        };
+        known && pods.all(|pod| pod.mode != Mode::Enabled)
     }
 }
 
@@ -87,6 +100,7 @@ pub(crate) mod testing {
             services: vec![],
         };
         let pod = LocalPod {
+            api_uid: None,
             workload,
             mode,
             capture: Default::default(),

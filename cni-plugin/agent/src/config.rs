@@ -22,6 +22,9 @@ pub(crate) struct Config {
     /// The operator, as http://HOST:15012.
     #[arg(long, env = "WEFT_OPERATOR")]
     pub(crate) operator: String,
+    /// File with the projected ServiceAccount token (audience weft) that tells the operator on which node we are.
+    #[arg(long, env = "WEFT_TOKEN_FILE")]
+    pub(crate) token_file: Option<PathBuf>,
     /// Directory in which the runtime looks for plugins.
     #[arg(long, env = "WEFT_CNI_BIN_DIR", default_value = "/opt/cni/bin")]
     pub(crate) cni_bin_dir: PathBuf,

@@ -15,7 +15,11 @@ use crate::bound::Bound;
 pub(crate) fn render(bound: &Bound) -> String {
     // A name that would break a line is no name of Kubernetes; such a pod asks the agent.
     let plain = |text: &str| !text.is_empty() && !text.contains(char::is_whitespace);
-    let mut namespaces: BTreeMap<&str, bool> = BTreeMap::new();
+    // Namespaces without a pod here count too: the first pod of an unlabelled one starts while the agent is away.
+    let known = bound.namespaces.iter().filter(|(name, _)| plain(name));
+    let mut namespaces: BTreeMap<&str, bool> = known
+        .map(|(name, inside)| (name.as_str(), *inside))
+        .collect();
     let mut pods = Vec::new();
     for pod in bound.pods.values() {
         let (id, uid, inside) = (
@@ -77,6 +81,8 @@ impl ListFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+
     use crate::bound::testing::pod;
 
     #[test]
@@ -92,11 +98,32 @@ mod tests {
                 pod("bad", "new\nline", out),
             ]
             .into(),
+            namespaces: Arc::default(),
         };
         assert_eq!(
             render(&bound),
             include_str!("../../testdata/namespaces"),
             "the file that the plugin's tests read"
+        );
+    }
+
+    #[test]
+    fn namespaces_without_a_pod_here_are_listed() {
+        let bound = Bound {
+            generation: 1,
+            pods: [pod("tools", "own-label", Mode::Enabled)].into(),
+            namespaces: Arc::new(
+                [("new", true), ("plain", false), ("tools", false)]
+                    .map(|(name, inside)| (name.to_owned(), inside))
+                    .into(),
+            ),
+        };
+        let lines = "namespace new in\nnamespace plain out\nnamespace tools in\n";
+        let text = render(&bound);
+        assert!(text.contains(lines), "{text}");
+        assert!(bound.is_outside("plain"));
+        assert!(
+            !bound.is_outside("new") && !bound.is_outside("tools") && !bound.is_outside("other")
         );
     }
 

@@ -143,6 +143,15 @@ codes! {
     NeverMatches "WFT0126" Warning "" "match never holds"
         "No request can satisfy the condition: paths are compared in their canonical form and begin with /, methods are in capitals, and callers can only dial ports that the service has.";
 
+    NoParent "WFT0127" Error "" "route has no parent here"
+        "An HTTPRoute names a Service that does not exist, has no address of its own (headless or ExternalName), or lacks the port. The reference has no effect. Correct it or create the Service.";
+    InvalidFilter "WFT0128" Error "" "filter not honoured"
+        "An HTTPRoute has a filter that Weft does not honour yet, or whose values are not valid. What the rule matches is answered with 500, because without the filter it would not be what was asked for.";
+    InvalidBackendKind "WFT0129" Error "" "backend is no Service"
+        "An HTTPRoute sends to something other than a Service. Its share of the traffic is answered with 500.";
+    HiddenByRoute "WFT0130" Warning "" "HTTPRoute in force instead"
+        "HTTPRoutes are attached to the Service, and of two ways to write routes the Gateway API's counts. The VirtualService has no effect on this Service. Keep one of the two.";
+
     RuleHostNotFound "WFT0201" Warning "IST0101" "DestinationRule's host not found"
         "No Service has this name, so the rule applies to nothing.";
     SubsetWithoutWorkloads "WFT0202" Warning "IST0173" "subset selects no workload"

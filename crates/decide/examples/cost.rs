@@ -43,6 +43,7 @@ fn rule(id: ServiceId, name: &ObjectName, matches: Vec<RequestMatch>) -> Rule {
             rule: "0".to_owned(),
         },
         matches,
+        unresolved: weft_model::reason::Reason::NoBackend,
         action: Action::Forward(vec![backend(80), backend(20)]),
         request: HeaderOps::default(),
         response: HeaderOps::default(),
@@ -88,9 +89,7 @@ fn tables() -> Tables {
         let endpoints = (0..ENDPOINTS).map(|e| {
             let address =
                 std::net::IpAddr::from((0x0af4_0000u32 + n * ENDPOINTS + e).to_be_bytes());
-            tables
-                .index
-                .workloads
+            Arc::make_mut(&mut tables.index.workloads)
                 .insert(address, WorkloadId(n * ENDPOINTS + e));
             let address = std::net::SocketAddr::new(address, 8080);
             Endpoint {
@@ -121,7 +120,7 @@ fn tables() -> Tables {
             default,
             by_namespace: BTreeMap::new(),
         };
-        tables.index.services.insert(vip, id);
+        Arc::make_mut(&mut tables.index.services).insert(vip, id);
         tables.services.insert(id, Arc::new(service));
         tables.endpoints.insert(
             id,

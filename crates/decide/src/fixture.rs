@@ -65,6 +65,7 @@ pub(crate) fn rule(name: &str) -> Rule {
             rule: name.to_owned(),
         },
         matches: Vec::new(),
+        unresolved: weft_model::reason::Reason::NoBackend,
         action: Action::Forward(vec![Backend {
             weight: 1,
             target: Ok(target(name)),
@@ -102,10 +103,7 @@ pub(crate) fn tables(rules: Option<Vec<Rule>>, endpoints: Vec<Endpoint>) -> Tabl
     let id = ServiceId(1);
     let name = ObjectName::new("shop", "reviews");
     let mut tables = Tables::default();
-    tables
-        .index
-        .services
-        .insert("10.96.0.1".parse().unwrap(), id);
+    Arc::make_mut(&mut tables.index.services).insert("10.96.0.1".parse().unwrap(), id);
     tables.services.insert(
         id,
         Arc::new(Service {

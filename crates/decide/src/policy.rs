@@ -6,6 +6,7 @@ use std::time::Duration;
 use foldhash::HashMap;
 use weft_model::id::ObjectName;
 use weft_model::policy::{ClientPolicy, ServicePolicy, TrafficPolicy};
+use weft_model::reason::Reason;
 use weft_model::retry::RetryPolicy;
 use weft_model::route::{Action, Backend, BackendTarget, Direct, RouteId, Rule};
 
@@ -59,6 +60,8 @@ pub struct PreparedRule {
     /// Changes to the response before it is returned.
     pub response: PreparedHeaderOps,
     pub(crate) rewrite: Option<PreparedRewrite>,
+    /// Why a request is refused whose share belongs to nobody.
+    pub(crate) unresolved: Reason,
     /// Limit of the whole exchange; none = no limit.
     pub timeout: Option<Duration>,
     /// Retries; none = the transport's own.
@@ -168,6 +171,7 @@ impl PreparedRule {
                 .rewrite
                 .as_ref()
                 .map(|rewrite| PreparedRewrite::new(rewrite, &mut report)),
+            unresolved: rule.unresolved,
             timeout: rule.timeout,
             retry: rule.retry.clone(),
         }

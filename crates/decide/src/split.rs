@@ -50,11 +50,11 @@ impl Split {
 /// The backend for one attempt of a request that `rule` forwards; `random` is uniform over all of `u64`.
 ///
 /// # Errors
-/// `NoBackend` where the share belongs to a reference that does not resolve or no backend has a weight;
+/// The rule's `unresolved` where the share belongs to a reference that does not resolve or no backend has a weight;
 /// `DirectResponse` where the rule answers by itself.
 pub fn pick_backend(rule: &PreparedRule, random: u64) -> Result<&PreparedBackend, Reason> {
     match &rule.action {
-        PreparedAction::Forward(split) => split.pick(random).map_err(|_| Reason::NoBackend),
+        PreparedAction::Forward(split) => split.pick(random).map_err(|_| rule.unresolved),
         PreparedAction::Redirect(_) | PreparedAction::Direct(_) => Err(Reason::DirectResponse),
     }
 }

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A duration that is not negative.
@@ -81,6 +84,16 @@ fn scaled(number: &str, scale: u128) -> Option<u128> {
     };
     let power = 10u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
     Some(digits(whole)? * scale + digits(fraction)? * scale / power)
+}
+
+impl JsonSchema for Duration {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string"})
+    }
 }
 
 impl fmt::Display for Duration {

@@ -10,7 +10,7 @@ use crate::decode::FieldError;
 use crate::located::{Duplicate, Located, Place};
 use crate::meta::{Metadata, Name, Other};
 use crate::node::Node;
-use crate::{core, istio};
+use crate::{core, gateway, istio};
 
 /// What decoding gave: an object, and the fields that nobody read.
 pub(crate) type Decoded = Result<(Object, Vec<crate::located::Unread>), FieldError>;
@@ -164,6 +164,63 @@ macro_rules! kinds {
                 self.duplicates.retain(|duplicate| duplicate.kind != kind || duplicate.name != *name);
             }
 
+            /// Puts an object in place of the one of its name, as a source does that has each object once. One that
+            /// says the same is not exchanged, so that an equal pointer goes on meaning an equal object. Tells whether
+            /// anything is different now.
+            pub fn update(&mut self, object: Located<Object>) -> bool {
+                let name = object.value.metadata().key();
+                match object.value.clone() {
+                    $(Object::$kind(value) => {
+                        let new = object.map(|_| value);
+                        let same = self.$map.get(&name).is_some_and(|old| *old == new);
+                        if !same {
+                            self.$map.insert(name, new);
+                        }
+                        !same
+                    })+
+                    Object::Other(_) => {
+                        self.insert(object);
+                        true
+                    }
+                }
+            }
+
+            /// Metadata of an object.
+            #[must_use]
+            pub fn metadata(&self, kind: Kind, name: &Name) -> Option<&Metadata> {
+                match kind {
+                    $(Kind::$kind => self.$map.get(name).map(|located| &located.value.metadata),)+
+                    Kind::Other => None,
+                }
+            }
+
+            /// Whether there is an object of this name.
+            #[must_use]
+            pub fn contains(&self, kind: Kind, name: &Name) -> bool {
+                match kind {
+                    $(Kind::$kind => self.$map.contains_key(name),)+
+                    Kind::Other => self.others.keys().any(|(_, other)| other == name),
+                }
+            }
+
+            /// Names of all objects of a kind.
+            #[must_use]
+            pub fn names(&self, kind: Kind) -> Vec<Name> {
+                match kind {
+                    $(Kind::$kind => self.$map.keys().cloned().collect(),)+
+                    Kind::Other => self.others.keys().map(|(_, name)| name.clone()).collect(),
+                }
+            }
+
+            /// Number of objects of a kind.
+            #[must_use]
+            pub fn count(&self, kind: Kind) -> usize {
+                match kind {
+                    $(Kind::$kind => self.$map.len(),)+
+                    Kind::Other => self.others.len(),
+                }
+            }
+
             /// Place of an object.
             #[must_use]
             pub fn place(&self, kind: Kind, name: &Name) -> Option<&Place> {
@@ -194,6 +251,7 @@ kinds! {
     NetworkPolicy: core::NetworkPolicy, network_policies, "networking.k8s.io", ["v1"], namespaced, plain;
     VirtualService: istio::VirtualService, virtual_services, "networking.istio.io", ["v1", "v1beta1", "v1alpha3"], namespaced, lines;
     DestinationRule: istio::DestinationRule, destination_rules, "networking.istio.io", ["v1", "v1beta1", "v1alpha3"], namespaced, lines;
+    HTTPRoute: gateway::HTTPRoute, http_routes, "gateway.networking.k8s.io", ["v1", "v1beta1"], namespaced, lines;
 }
 
 impl fmt::Display for Kind {
@@ -203,6 +261,22 @@ impl fmt::Display for Kind {
 }
 
 impl Kind {
+    /// Whether it is policy, whose objects are told in their status what became of them.
+    #[must_use]
+    pub fn gets_conditions(self) -> bool {
+        matches!(self, Self::VirtualService | Self::DestinationRule)
+    }
+
+    /// The word in the API's paths.
+    #[must_use]
+    pub fn plural(self) -> String {
+        let word = self.name().to_ascii_lowercase();
+        match word.strip_suffix('y') {
+            Some(stem) => format!("{stem}ies"),
+            None => format!("{word}s"),
+        }
+    }
+
     /// The kind of this group and word, whatever the version.
     #[must_use]
     pub fn find(group: &str, word: &str) -> Option<Self> {

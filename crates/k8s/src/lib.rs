@@ -8,20 +8,24 @@
 
 pub mod core;
 pub mod duration;
+pub mod gateway;
 pub mod istio;
 pub mod kinds;
 pub mod located;
 pub mod meta;
 pub mod scalar;
+pub mod schema;
 
 mod decode;
 mod document;
+mod json;
 mod node;
 mod parse;
 #[cfg(test)]
 mod tests;
 
 pub use duration::Duration;
+pub use json::parse_object;
 pub use kinds::{Kind, Object, Snapshot};
 pub use located::{Duplicate, Located, Place, Unread};
 pub use meta::{Metadata, Name, Other};

@@ -42,8 +42,9 @@ pub struct Located<T> {
     /// The value.
     pub value: T,
     /// Fields that were not read, in the order of the file.
-    pub unread: Vec<Unread>,
-    pub(crate) lines: BTreeMap<String, u32>,
+    pub unread: Arc<[Unread]>,
+    /// Shared: a snapshot is put together again on every change.
+    pub(crate) lines: Arc<BTreeMap<String, u32>>,
 }
 
 impl<T> Located<T> {
@@ -52,8 +53,8 @@ impl<T> Located<T> {
         Self {
             place,
             value,
-            unread: Vec::new(),
-            lines: BTreeMap::new(),
+            unread: Arc::default(),
+            lines: Arc::default(),
         }
     }
 

@@ -45,6 +45,9 @@ pub struct Metadata {
     pub namespace: String,
     /// Unique id that the API server gave; empty in hand-written manifests.
     pub uid: String,
+    /// Number of the spec, which the API server raises on every change of it; 0 in hand-written manifests.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub generation: i64,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Annotations.
@@ -55,6 +58,10 @@ pub struct Metadata {
     pub deletion_timestamp: Option<String>,
     /// Owners.
     pub owner_references: Vec<OwnerReference>,
+}
+
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 impl Metadata {

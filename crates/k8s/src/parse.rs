@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use crate::decode::FieldError;
 use crate::document::{Document, split};
 use crate::kinds::{Kind, Object};
-use crate::located::{Located, Place};
+use crate::located::{Located, Place, Unread};
 use crate::node::{Node, Value};
 
 /// Largest file that is read; a larger one is refused whole.
@@ -157,14 +157,10 @@ impl Reader {
         };
         let mut located = Located::new(object, self.place(line));
         if kind.keeps_lines() {
-            located.lines = lines(node, lines_before);
+            located.lines = Arc::new(lines(node, lines_before));
             located.unread = unread
                 .into_iter()
-                .filter(|unread| {
-                    !ENVELOPE
-                        .iter()
-                        .any(|field| unread.path == *field || is_below(&unread.path, field))
-                })
+                .filter(is_users)
                 .map(|mut unread| {
                     unread.line = unread.line.saturating_add(lines_before);
                     unread
@@ -195,6 +191,12 @@ impl Reader {
 
 /// Parts of an object that the API server writes or that name it: never a finding when unread.
 const ENVELOPE: [&str; 4] = ["apiVersion", "kind", "status", "metadata"];
+
+/// Whether the field is one that a user means something by.
+pub(crate) fn is_users(unread: &Unread) -> bool {
+    let is_in = |field: &&str| unread.path == *field || is_below(&unread.path, field);
+    !ENVELOPE.iter().any(|field| is_in(&field))
+}
 
 fn is_below(path: &str, field: &str) -> bool {
     path.strip_prefix(field)
@@ -228,7 +230,7 @@ fn kind_of(api_version: &str, word: &str) -> Result<Kind, FieldError> {
 }
 
 /// The name as far as the document tells it.
-fn shown_name(node: &Node) -> String {
+pub(crate) fn shown_name(node: &Node) -> String {
     let metadata = node.get("metadata");
     let text = |field: &str| {
         metadata

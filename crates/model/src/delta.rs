@@ -22,6 +22,8 @@ pub enum Change {
     ServiceAddresses(Vec<(IpAddr, Option<ServiceId>)>),
     /// Pod addresses that belong to a workload from now on; `None`: to nobody.
     WorkloadAddresses(Vec<(IpAddr, Option<WorkloadId>)>),
+    /// Namespaces and whether their pods are in the mesh; `None`: there is no such namespace any more.
+    Namespaces(Vec<(String, Option<bool>)>),
     /// A local pod, by uid.
     Pod(String, Option<Arc<LocalPod>>),
     /// A service.
@@ -41,14 +43,11 @@ pub type Delta = Vec<Change>;
 #[must_use]
 pub fn diff(old: &Tables, new: &Tables) -> Delta {
     let mut delta = Delta::new();
-    let addresses = differences(&old.index.workloads, &new.index.workloads, |a, b| a == b);
-    if !addresses.is_empty() {
-        delta.push(Change::WorkloadAddresses(addresses));
-    }
-    let addresses = differences(&old.index.services, &new.index.services, |a, b| a == b);
-    if !addresses.is_empty() {
-        delta.push(Change::ServiceAddresses(addresses));
-    }
+    let addresses = whole(&old.index.workloads, &new.index.workloads);
+    delta.extend(addresses.map(Change::WorkloadAddresses));
+    let addresses = whole(&old.index.services, &new.index.services);
+    delta.extend(addresses.map(Change::ServiceAddresses));
+    delta.extend(whole(&old.namespaces, &new.namespaces).map(Change::Namespaces));
     delta.extend(
         shared(&old.endpoints, &new.endpoints).map(|(id, value)| Change::Endpoints(id, value)),
     );
@@ -69,6 +68,7 @@ impl Tables {
             match change {
                 Change::ServiceAddresses(list) => put_all(&mut self.index.services, list),
                 Change::WorkloadAddresses(list) => put_all(&mut self.index.workloads, list),
+                Change::Namespaces(list) => put_all(&mut self.namespaces, list),
                 Change::Pod(key, value) => put(&mut self.pods, key, value),
                 Change::Service(key, value) => put(&mut self.services, key, value),
                 Change::Endpoints(key, value) => put(&mut self.endpoints, key, value),
@@ -86,7 +86,8 @@ fn put<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
     };
 }
 
-fn put_all<K: Ord, V>(map: &mut BTreeMap<K, V>, list: Vec<(K, Option<V>)>) {
+fn put_all<K: Ord + Clone, V: Clone>(map: &mut Arc<BTreeMap<K, V>>, list: Vec<(K, Option<V>)>) {
+    let map = Arc::make_mut(map);
     for (key, value) in list {
         put(map, key, value);
     }
@@ -107,6 +108,18 @@ fn differences<K: Ord + Clone, V: Clone>(
         .filter(|(key, value)| !old.get(*key).is_some_and(|before| same(before, value)))
         .map(|(key, value)| (key.clone(), Some(value.clone())));
     gone.chain(changed).collect()
+}
+
+/// Differences of a map that is shared as a whole; `None` when there are none.
+fn whole<K: Ord + Clone, V: Clone + PartialEq>(
+    old: &Arc<BTreeMap<K, V>>,
+    new: &Arc<BTreeMap<K, V>>,
+) -> Option<Vec<(K, Option<V>)>> {
+    if Arc::ptr_eq(old, new) {
+        return None;
+    }
+    let list = differences(old, new, |a, b| a == b);
+    (!list.is_empty()).then_some(list)
 }
 
 /// Differences of shared values: the pointer is compared first, because compile reuses what did not change.

@@ -21,6 +21,9 @@ pub enum Mode {
 pub struct LocalPod {
     /// The pod as a workload; `ips` may still be empty.
     pub workload: Workload,
+    /// The uid that the API server gave the pod where the kubelet runs it under another one (a static pod's mirror);
+    /// `workload.uid` is then the kubelet's.
+    pub api_uid: Option<String>,
     /// Whether it is captured.
     pub mode: Mode,
     /// What is captured of it.

@@ -16,6 +16,8 @@ pub enum Reason {
     DirectResponse,
     /// The route names a backend or subset that does not exist.
     NoBackend,
+    /// The route names a backend that is not valid, or none; the Gateway API asks for another status.
+    InvalidBackend,
     /// The backend has no endpoint that may be used.
     NoEndpoint,
     /// Table data did not arrive in time.
@@ -83,6 +85,7 @@ impl Reason {
             Self::NoRoute => ("NR", 404, "route_not_found"),
             Self::DirectResponse => ("-", 0, "direct_response"),
             Self::NoBackend => ("NC", 503, "backend_not_found"),
+            Self::InvalidBackend => ("NC", 500, "backend_invalid"),
             Self::NoEndpoint => ("UH", 503, "no_healthy_upstream"),
             Self::TableNotReady => ("NC", 503, "table_not_ready"),
             Self::NoWorkload => ("NC", 503, "no_workload"),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{ObjectName, ServiceId};
 use crate::matcher::RequestMatch;
+use crate::reason::Reason;
 use crate::retry::RetryPolicy;
 
 /// Where a rule comes from: shown in logs, metrics, `why` and error answers.
@@ -28,6 +29,9 @@ pub struct Rule {
     pub matches: Vec<RequestMatch>,
     /// What to do.
     pub action: Action,
+    /// Why a request is refused whose share belongs to nobody: `NoBackend` (503, Istio's) or `InvalidBackend` (500, the
+    /// Gateway API's).
+    pub unresolved: Reason,
     /// Changes to the request before it is sent.
     pub request: HeaderOps,
     /// Changes to the response before it is returned.

@@ -19,12 +19,15 @@ use crate::service::Service;
 use crate::workload::Workload;
 
 /// Who owns an address. Always complete on every node.
+///
+/// Shared, because it is the one part that grows with the cluster and is in every copy of the tables; `Arc::make_mut`
+/// changes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Index {
     /// Virtual address → service.
-    pub services: BTreeMap<IpAddr, ServiceId>,
+    pub services: Arc<BTreeMap<IpAddr, ServiceId>>,
     /// Pod address → workload. hostNetwork pods are left out: their address is the node's.
-    pub workloads: BTreeMap<IpAddr, WorkloadId>,
+    pub workloads: Arc<BTreeMap<IpAddr, WorkloadId>>,
 }
 
 /// One service with all that its clients need; delivered and replaced in parts.
@@ -32,7 +35,9 @@ pub struct Index {
 pub struct Tables {
     /// Address index of the whole mesh.
     pub index: Index,
-    /// Pods bound to this node, by uid.
+    /// Every namespace of the cluster, and whether its pods are in the mesh unless they say otherwise themselves.
+    pub namespaces: Arc<BTreeMap<String, bool>>,
+    /// Pods bound to this node, by the uid that the container runtime knows.
     pub pods: BTreeMap<String, Arc<LocalPod>>,
     /// Services.
     pub services: BTreeMap<ServiceId, Arc<Service>>,
@@ -77,6 +82,7 @@ impl Tables {
         }
         Self {
             index: self.index.clone(),
+            namespaces: Arc::clone(&self.namespaces),
             pods: self
                 .pods
                 .iter()

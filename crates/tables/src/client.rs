@@ -1,7 +1,7 @@
 //! Carries out what the session decides: connects, reconnects for ever, moves messages, publishes states and writes the
 //! last good one to disk. Everything runs on two small tasks; nothing here decides.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -37,6 +37,7 @@ pub(crate) struct Parts {
     pub(crate) session: Session,
     pub(crate) owner: Owner,
     pub(crate) endpoint: Endpoint,
+    pub(crate) token_file: Option<PathBuf>,
     pub(crate) dir: PathBuf,
     pub(crate) shutdown: CancellationToken,
 }
@@ -67,6 +68,7 @@ pub(crate) fn spawn(parts: Parts, tasks: &TaskTracker) {
         session: parts.session,
         owner: parts.owner,
         endpoint: parts.endpoint,
+        token_file: parts.token_file,
         keep,
         outgoing: None,
         backoff: Backoff::new(),
@@ -79,10 +81,18 @@ pub(crate) fn spawn(parts: Parts, tasks: &TaskTracker) {
     tasks.close();
 }
 
+async fn read_token(path: &Path) -> Result<String, String> {
+    match tokio::fs::read_to_string(path).await {
+        Ok(text) => Ok(text.trim().to_owned()),
+        Err(error) => Err(format!("--token-file {}: {error}", path.display())),
+    }
+}
+
 struct Client {
     session: Session,
     owner: Owner,
     endpoint: Endpoint,
+    token_file: Option<PathBuf>,
     keep: watch::Sender<Option<Snapshot>>,
     outgoing: Option<mpsc::UnboundedSender<NodeMessage>>,
     backoff: Backoff,
@@ -104,9 +114,15 @@ impl Client {
     async fn stream(&mut self) -> String {
         let (outgoing, messages) = mpsc::unbounded_channel();
         let endpoint = self.endpoint.clone();
+        let token_file = self.token_file.clone();
         let connecting = async move {
+            let token = match token_file {
+                Some(path) => Some(read_token(&path).await?),
+                None => None,
+            };
             let channel = endpoint.connect().await.map_err(|error| describe(&error))?;
-            let stream = rpc::connect(channel, UnboundedReceiverStream::new(messages));
+            let stream = UnboundedReceiverStream::new(messages);
+            let stream = rpc::connect(channel, token.as_deref(), stream);
             match tokio::time::timeout(CONNECT_TIMEOUT, stream).await {
                 Ok(opened) => opened.map_err(|status| describe(&status)),
                 Err(_) => Err("the operator does not answer the call".to_owned()),

@@ -44,6 +44,9 @@ pub struct ClientConfig {
     pub state_dir: PathBuf,
     /// Version of the program, for people.
     pub version: String,
+    /// File with the token that tells the operator who we are, read anew for each connection because the kubelet
+    /// exchanges it; `None` where the operator does not ask.
+    pub token_file: Option<PathBuf>,
 }
 
 /// The configuration cannot work.
@@ -100,6 +103,7 @@ pub fn start(config: ClientConfig, shutdown: CancellationToken) -> Result<Handle
             session,
             owner,
             endpoint,
+            token_file: config.token_file,
             dir,
             shutdown,
         },

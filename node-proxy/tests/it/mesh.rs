@@ -14,7 +14,7 @@ use weft_compile::{Settings, compile};
 use weft_k8s::{Snapshot, parse_file};
 use weft_model::delta::diff;
 use weft_model::table::{Interest, Tables};
-use weft_wire::table::rpc::{FromNode, Serve, ToNode, service};
+use weft_wire::table::rpc::{Caller, FromNode, Serve, ToNode, service};
 use weft_wire::table::{Digest, NodeMessage, OperatorMessage, parts};
 
 use crate::world::PATIENCE;
@@ -145,7 +145,7 @@ struct Operator {
 impl Serve for Operator {
     async fn connect(
         &self,
-        _peer: Option<SocketAddr>,
+        _caller: Caller,
         incoming: FromNode,
     ) -> Result<ToNode, Status> {
         let (send, queue) = mpsc::unbounded_channel();

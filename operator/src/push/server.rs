@@ -1,6 +1,5 @@
 //! The gRPC end of the table stream: limits, one task per connected program, and the session's steps carried out.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,12 +9,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::transport::Server;
-use weft_wire::table::rpc::{self, FromNode, ToNode};
+use weft_wire::table::rpc::{self, Caller, FromNode, ToNode};
 use weft_wire::table::{Hello, NodeMessage, OperatorMessage};
 
 use super::listen::{Guests, HELLO_DEADLINE, incoming};
 use super::memory::Memory;
 use super::session::{Session, Step};
+use crate::cluster::tokens::{Refused, Tokens};
 use crate::metrics::Metrics;
 use crate::pipeline::Handle;
 use crate::published::Published;
@@ -32,22 +32,61 @@ const MAX_HEADERS: u32 = 8 * 1024;
 /// Parts of a delta that wait for the connection; the sender waits beyond that.
 const QUEUE: usize = 4;
 
+/// What nodes are served from, and where they are counted.
+pub struct Mesh {
+    /// The tables.
+    pub pipeline: Handle,
+    /// Who is connected.
+    pub nodes: Nodes,
+    /// The figures.
+    pub metrics: Metrics,
+}
+
+/// Who is let in.
+#[derive(Clone, Default)]
+pub enum Door {
+    /// Whoever reaches the port, under the name that it gives: without Kubernetes.
+    #[default]
+    Open,
+    /// Whoever shows a token of its node.
+    Tokens(Tokens),
+}
+
+impl Door {
+    /// The node that the caller is, where that is known before it says so.
+    async fn node(&self, caller: &Caller) -> Result<Option<String>, Status> {
+        let Self::Tokens(tokens) = self else {
+            return Ok(None);
+        };
+        let node = tokens.node(caller.token.as_deref()).await;
+        node.map(Some).map_err(|refused| {
+            let peer = caller.peer.map(tracing::field::display);
+            tracing::warn!(peer, reason = %refused, "a node is not let in");
+            match refused {
+                Refused::Unknown(text) => Status::unauthenticated(text),
+                Refused::Forbidden(text) => Status::permission_denied(text),
+                Refused::Unavailable(text) => Status::unavailable(text),
+            }
+        })
+    }
+}
+
 /// Serves nodes until `shutdown`, which ends every stream.
 ///
 /// # Errors
 /// When the transport fails as a whole.
 pub async fn serve(
     listener: TcpListener,
-    pipeline: Handle,
-    nodes: Nodes,
-    metrics: Metrics,
+    mesh: Mesh,
+    door: Door,
     shutdown: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let guests = Guests::default();
     let shared = Shared {
-        pipeline,
-        nodes,
-        metrics,
+        pipeline: mesh.pipeline,
+        nodes: mesh.nodes,
+        metrics: mesh.metrics,
+        door,
         guests: guests.clone(),
         memory: Memory::default(),
         shutdown: shutdown.clone(),
@@ -58,7 +97,7 @@ pub async fn serve(
         .max_concurrent_streams(MAX_STREAMS)
         .http2_max_header_list_size(MAX_HEADERS)
         .serve_with_incoming_shutdown(
-            rpc::service(Tables(Arc::new(shared))),
+            rpc::service(Service(Arc::new(shared))),
             incoming(listener, guests),
             shutdown.cancelled_owned(),
         )
@@ -69,26 +108,28 @@ struct Shared {
     pipeline: Handle,
     nodes: Nodes,
     metrics: Metrics,
+    door: Door,
     guests: Guests,
     memory: Memory,
     shutdown: CancellationToken,
 }
 
-struct Tables(Arc<Shared>);
+struct Service(Arc<Shared>);
 
-impl rpc::Serve for Tables {
-    async fn connect(
-        &self,
-        peer: Option<SocketAddr>,
-        mut incoming: FromNode,
-    ) -> Result<ToNode, Status> {
+impl rpc::Serve for Service {
+    async fn connect(&self, caller: Caller, mut incoming: FromNode) -> Result<ToNode, Status> {
         let shared = Arc::clone(&self.0);
+        let node = shared.door.node(&caller).await?;
         let (outgoing, messages) = mpsc::channel(QUEUE);
         // The call is answered before Hello: a client may wait for the answer before it sends anything.
         tokio::spawn(async move {
             let served = async {
                 let hello = hello(&mut incoming).await?;
-                if let Some(peer) = peer {
+                if let Some(node) = node.filter(|node| *node != hello.node) {
+                    let text = format!("the token is node {node}'s, and this is {}", hello.node);
+                    return Err(Status::permission_denied(text));
+                }
+                if let Some(peer) = caller.peer {
                     shared.guests.greet(peer);
                 }
                 Connection::new(&shared, hello, outgoing.clone())

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod api_server;
+mod kubernetes;
 mod mesh;
 mod strangers;
 mod stream;

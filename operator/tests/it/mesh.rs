@@ -111,12 +111,7 @@ impl Mesh {
 
     /// Head and body of an answer of the metrics port.
     pub(crate) async fn get(&self, path: &str) -> Option<String> {
-        let mut stream = TcpStream::connect(self.http).await.ok()?;
-        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.ok()?;
-        Some(answer)
+        get(self.http, path).await
     }
 
     /// Value of a series of `/metrics`.
@@ -135,6 +130,16 @@ impl Mesh {
     }
 }
 
+/// Head and body of an answer.
+pub(crate) async fn get(address: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).await.ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.ok()?;
+    Some(answer)
+}
+
 /// A client whose owner uses everything at once, as agent and proxy do.
 pub(crate) struct Client {
     pub(crate) handle: Handle,
@@ -144,8 +149,19 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn start(grpc: SocketAddr, node: &str, kind: NodeKind, state_dir: &Path) -> Self {
+        Self::with_token(grpc, node, kind, state_dir, None)
+    }
+
+    pub(crate) fn with_token(
+        grpc: SocketAddr,
+        node: &str,
+        kind: NodeKind,
+        state_dir: &Path,
+        token_file: Option<PathBuf>,
+    ) -> Self {
         let shutdown = CancellationToken::new();
         let config = ClientConfig {
+            token_file,
             operator: format!("http://{grpc}"),
             node: node.into(),
             kind,

@@ -351,6 +351,7 @@ async fn a_refused_generation_is_shown_with_its_reason() {
     let mesh = shop().await;
     let shutdown = tokio_util::sync::CancellationToken::new();
     let config = weft_tables::ClientConfig {
+        token_file: None,
         operator: format!("http://{}", mesh.grpc),
         node: "n1".into(),
         kind: NodeKind::Proxy,

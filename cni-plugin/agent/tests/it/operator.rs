@@ -9,7 +9,7 @@ use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
 use weft_model::delta::diff;
 use weft_model::pod::LocalPod;
 use weft_model::table::Tables;
-use weft_wire::table::rpc::{FromNode, Serve, ToNode, service};
+use weft_wire::table::rpc::{Caller, FromNode, Serve, ToNode, service};
 use weft_wire::table::{NodeMessage, OperatorMessage, parts};
 
 pub(crate) struct Operator {
@@ -95,7 +95,7 @@ impl Drop for Operator {
 impl Serve for Script {
     async fn connect(
         &self,
-        _: Option<SocketAddr>,
+        _: Caller,
         mut incoming: FromNode,
     ) -> Result<ToNode, tonic::Status> {
         let (sender, receiver) = mpsc::unbounded_channel();

@@ -464,6 +464,7 @@ pub(crate) fn pod(namespace: &str, name: &str, mode: Mode, ips: Vec<IpAddr>) -> 
         services: vec![],
     };
     LocalPod {
+        api_uid: None,
         workload,
         mode,
         capture: Default::default(),

@@ -1,6 +1,9 @@
 //! Header changes, checked: names are lower case and valid, values too, and no change can break the framing.
 
+use std::collections::BTreeMap;
+
 use http::{HeaderName, HeaderValue};
+use weft_k8s::gateway::{HeaderModifier, HeaderValue as HeaderEntry};
 use weft_k8s::istio::{HeaderChange, Headers};
 use weft_model::route::HeaderOps;
 
@@ -48,6 +51,36 @@ pub(crate) fn lower(
         direction(&headers.request, "request"),
         direction(&headers.response, "response"),
     )
+}
+
+/// A Gateway API header modifier of a request (or of a response) at a field.
+pub(crate) fn modifier(
+    given: &HeaderModifier,
+    (field, is_request): (&str, bool),
+    subject: Subject<'_>,
+    findings: &mut Findings,
+) -> HeaderOps {
+    // Of several entries with one name the first counts (names are compared without regard to case).
+    let map = |list: &[HeaderEntry]| {
+        let mut map = BTreeMap::new();
+        for entry in list {
+            map.entry(entry.name.to_ascii_lowercase())
+                .or_insert_with(|| entry.value.clone());
+        }
+        map
+    };
+    let change = HeaderChange {
+        set: map(&given.set),
+        add: map(&given.add),
+        remove: given.remove.clone(),
+    };
+    let mut reader = Reader {
+        field: field.to_owned(),
+        is_request,
+        subject,
+        findings,
+    };
+    reader.lower(&change)
 }
 
 /// The name in lower case, or what is wrong with it.

@@ -6,6 +6,56 @@ use weft_k8s::Kind;
 /// a subset's trafficPolicy is written like the rule's.
 pub(crate) const FIELDS: &[(Kind, &str, &str)] = &[
     (
+        Kind::HTTPRoute,
+        "spec.useDefaultGateways",
+        "the route is attached to Services only",
+    ),
+    (
+        Kind::HTTPRoute,
+        "spec.rules[].retry",
+        "what no byte was sent of is tried again, nothing else",
+    ),
+    (
+        Kind::HTTPRoute,
+        "spec.rules[].sessionPersistence",
+        "requests go to any endpoint",
+    ),
+    (
+        Kind::HTTPRoute,
+        "spec.rules[].filters[].requestMirror",
+        "what the rule matches is answered with 500",
+    ),
+    (
+        Kind::HTTPRoute,
+        "spec.rules[].filters[].cors",
+        "what the rule matches is answered with 500",
+    ),
+    (
+        Kind::HTTPRoute,
+        "spec.rules[].filters[].externalAuth",
+        "what the rule matches is answered with 500",
+    ),
+    (
+        Kind::HTTPRoute,
+        "spec.rules[].filters[].extensionRef",
+        "what the rule matches is answered with 500",
+    ),
+    (
+        Kind::HTTPRoute,
+        "spec.rules[].backendRefs[].filters[].requestMirror",
+        "the backend's share is answered with 500",
+    ),
+    (
+        Kind::HTTPRoute,
+        "spec.rules[].backendRefs[].filters[].cors",
+        "the backend's share is answered with 500",
+    ),
+    (
+        Kind::HTTPRoute,
+        "spec.rules[].backendRefs[].filters[].extensionRef",
+        "the backend's share is answered with 500",
+    ),
+    (
         Kind::VirtualService,
         "spec.tls",
         "TLS is carried to the service that was dialled",

@@ -9,6 +9,8 @@ pub(crate) mod destination_rules;
 pub(crate) mod endpoints;
 pub(crate) mod expression;
 pub(crate) mod header;
+pub(crate) mod http_route;
+pub(crate) mod http_routes;
 pub(crate) mod known_fields;
 pub(crate) mod marks;
 pub(crate) mod matches;

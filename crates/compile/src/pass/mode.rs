@@ -1,5 +1,7 @@
 //! Whether the mesh wants a pod, and what its namespace asks of the access log.
 
+use std::collections::BTreeMap;
+
 use weft_k8s::Name;
 use weft_k8s::core::Namespace;
 use weft_k8s::meta::Metadata;
@@ -52,6 +54,16 @@ pub(crate) fn of_pod(cluster: &Cluster<'_>, live: &LivePod<'_>, findings: &mut F
             "namespace {namespace} is not labelled {MODE}: enabled"
         )),
     }
+}
+
+/// Every namespace, and whether its pods are captured unless their own labels opt out.
+pub(crate) fn of_namespaces(cluster: &Cluster<'_>) -> BTreeMap<String, bool> {
+    let captured = |name: &str, namespace: &Namespace| {
+        asked(&namespace.metadata) == Some(true) && !NEVER.contains(&name)
+    };
+    let all = cluster.snapshot.namespaces.iter();
+    all.map(|(name, namespace)| (name.name.clone(), captured(&name.name, &namespace.value)))
+        .collect()
 }
 
 /// Which requests of the namespace's pods are logged.

@@ -35,6 +35,7 @@ pub(crate) fn run(
         mode::lint(marks, true, findings);
         marks.none_of(&capture::KEYS, "the pods", findings);
     }
+    tables.namespaces = Arc::new(mode::of_namespaces(cluster));
     let mut memberships = memberships(cluster, workloads);
     for live in workloads.pods.values() {
         mode::lint(
@@ -48,6 +49,7 @@ pub(crate) fn run(
         workload.captured = mode == Mode::Enabled;
         (workload.ingress_policy, workload.egress_policy) = policies(workloads, live);
         let local = LocalPod {
+            api_uid: workload::other_uid(live),
             capture: capture::of_pod(cluster, live, findings),
             access_log: mode::access_log(cluster, &live.name.namespace),
             workload: workload.clone(),
@@ -66,7 +68,7 @@ pub(crate) fn run(
         .by_ip
         .iter()
         .filter_map(|(ip, name)| Some((*ip, workloads.pods.get(name)?.id)));
-    tables.index.workloads = owned.collect();
+    tables.index.workloads = Arc::new(owned.collect());
 }
 
 /// Whether a NetworkPolicy selects the pod for ingress and for egress.

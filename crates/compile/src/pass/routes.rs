@@ -2,6 +2,7 @@
 
 use weft_k8s::istio::{HttpRoute, HttpRouteDestination};
 use weft_model::id::ObjectName;
+use weft_model::reason::Reason;
 use weft_model::route::{Action, Backend, RouteId, Rule};
 
 use crate::cluster::{Cluster, LiveService};
@@ -85,6 +86,7 @@ impl Lowering<'_, '_> {
             },
             matches: conditions,
             action,
+            unresolved: Reason::NoBackend,
             request,
             response,
             rewrite,

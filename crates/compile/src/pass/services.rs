@@ -39,15 +39,11 @@ pub(crate) fn run(
     tables: &mut Tables,
     findings: &mut Findings,
 ) {
+    let mut owners = BTreeMap::new();
     for service in cluster.services.values() {
         let vips = addresses(service, findings);
         for vip in &vips {
-            if let Some(first) = tables
-                .index
-                .services
-                .get(vip)
-                .and_then(|id| tables.services.get(id))
-            {
+            if let Some(first) = owners.get(vip).and_then(|id| tables.services.get(id)) {
                 let message = format!(
                     "the address {vip} belongs to Service {} too, which gets its traffic",
                     first.name
@@ -59,7 +55,7 @@ pub(crate) fn run(
                     message,
                 );
             } else {
-                tables.index.services.insert(*vip, service.id);
+                owners.insert(*vip, service.id);
             }
         }
         lint(workloads, service, findings);
@@ -72,6 +68,7 @@ pub(crate) fn run(
         };
         tables.services.insert(service.id, Arc::new(value));
     }
+    tables.index.services = Arc::new(owners);
 }
 
 /// What a port speaks: by `appProtocol`, else by the name's prefix, else by its number, else to be detected.

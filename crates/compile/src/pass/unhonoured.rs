@@ -45,6 +45,21 @@ pub(crate) fn run(snapshot: &Snapshot, findings: &mut Findings) {
             .iter()
             .for_each(|unread| field(Kind::DestinationRule, unread, subject, findings));
     }
+    for (name, located) in &snapshot.http_routes {
+        let subject = Subject {
+            kind: Kind::HTTPRoute.name(),
+            name,
+            origin: located,
+        };
+        // Routes of gateways only are not ours to judge.
+        let parents = &located.value.spec.parent_refs;
+        if parents.iter().any(weft_k8s::gateway::ParentRef::is_service) {
+            located
+                .unread
+                .iter()
+                .for_each(|unread| field(Kind::HTTPRoute, unread, subject, findings));
+        }
+    }
     for ((_, name), located) in &snapshot.others {
         kind(
             &located.value,

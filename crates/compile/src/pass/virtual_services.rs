@@ -21,6 +21,7 @@ use crate::code::Code;
 use crate::diagnostic::{Findings, Subject};
 use crate::host::Host;
 use crate::pass::destination_rules::Rules;
+use crate::pass::http_routes::Attached;
 use crate::pass::matches::includes_mesh;
 use crate::pass::routes::{Lowered, Lowering, tcp_ports};
 use crate::pass::visibility::{self, Visibility};
@@ -69,17 +70,23 @@ pub(crate) fn run(
     findings: &mut Findings,
 ) {
     let claims = claims(cluster, rules, findings);
+    let attached = Attached::build(cluster, findings);
     let mut lowerings = Lowerings::new();
     for service in cluster.services.values() {
         let own = claims.get(&service.name).map_or(&[][..], Vec::as_slice);
         lint(service, own, findings);
         let mut special: BTreeSet<&str> = rules.special(&service.name);
         special.extend(own.iter().flat_map(|claim| claim.visibility.named()));
+        special.extend(attached.special(&service.name));
+        if attached.has(&service.name) {
+            lint_hidden(service, own, findings);
+        }
         let mut maker = Maker {
             cluster,
             rules,
             service,
             claims: own,
+            attached: &attached,
             lowerings: &mut lowerings,
             findings,
         };
@@ -106,6 +113,7 @@ struct Maker<'a, 'b> {
     rules: &'b Rules<'a>,
     service: &'b LiveService<'a>,
     claims: &'b [Claim<'a>],
+    attached: &'b Attached,
     lowerings: &'b mut Lowerings<'a>,
     findings: &'b mut Findings,
 }
@@ -126,6 +134,9 @@ impl Maker<'_, '_> {
     }
 
     fn http(&mut self, client: Option<&str>) -> Option<Vec<Rule>> {
+        if let Some(rules) = self.attached.rules(self.service, client) {
+            return Some(rules);
+        }
         let claim = self
             .claims
             .iter()
@@ -257,6 +268,22 @@ fn bind(
             findings.add(Code::HostWithoutService, subject, field, message);
             Vec::new()
         }
+    }
+}
+
+/// Findings about claims that HTTPRoutes of the same service leave without effect.
+fn lint_hidden(service: &LiveService<'_>, claims: &[Claim<'_>], findings: &mut Findings) {
+    for claim in claims {
+        let message = format!(
+            "Service {} has HTTPRoutes, which count instead",
+            service.name
+        );
+        findings.add(
+            Code::HiddenByRoute,
+            claim.subject(),
+            &claim.host_field,
+            message,
+        );
     }
 }
 

@@ -64,14 +64,35 @@ pub(crate) fn describe(
     }
 }
 
-/// The uid; a hand-written manifest has none, then the name stands for it.
+/// Annotation of a static pod's mirror: the uid under which the kubelet runs the pod, and gives it to the container
+/// runtime and so to the CNI plugin. The mirror's own uid is known to the API server only.
+const STATIC_UID: &str = "kubernetes.io/config.hash";
+/// Only mirrors carry it; a hand-written copy of a static pod's manifest does not become one by the other alone.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// The uid under which the node knows the pod; a hand-written manifest has none, then the name stands for it.
 pub(crate) fn uid(live: &LivePod<'_>) -> String {
-    let uid = &live.pod().metadata.uid;
+    let uid = static_uid(live).unwrap_or(&live.pod().metadata.uid);
     if uid.is_empty() {
         live.name.to_string()
     } else {
         uid.clone()
     }
+}
+
+/// The API server's uid where the node knows the pod by another one.
+pub(crate) fn other_uid(live: &LivePod<'_>) -> Option<String> {
+    let uid = &live.pod().metadata.uid;
+    let differs = static_uid(live).is_some_and(|own| own != uid);
+    (differs && !uid.is_empty()).then(|| uid.clone())
+}
+
+fn static_uid<'a>(live: &LivePod<'a>) -> Option<&'a String> {
+    let annotations = &live.pod().metadata.annotations;
+    let mirrored = annotations.contains_key(MIRROR);
+    annotations
+        .get(STATIC_UID)
+        .filter(|uid| mirrored && !uid.is_empty())
 }
 
 fn first(labels: &BTreeMap<String, String>, keys: &[&str], otherwise: &str) -> String {

@@ -20,17 +20,9 @@ fn meshed() -> Tables {
             endpoint("10.244.2.6:9080", &["version=v2"]),
         ],
     );
-    tables
-        .index
-        .services
-        .insert("10.96.0.9".parse().unwrap(), ServiceId(9));
-    tables
-        .index
-        .workloads
-        .insert("10.244.1.5".parse().unwrap(), WorkloadId(5));
-    tables
-        .index
-        .workloads
+    Arc::make_mut(&mut tables.index.services).insert("10.96.0.9".parse().unwrap(), ServiceId(9));
+    Arc::make_mut(&mut tables.index.workloads).insert("10.244.1.5".parse().unwrap(), WorkloadId(5));
+    Arc::make_mut(&mut tables.index.workloads)
         .insert("fd00:244:1::5".parse().unwrap(), WorkloadId(5));
     tables
 }
@@ -76,6 +68,7 @@ fn an_address_is_a_service_a_workload_missing_or_outside() {
 fn local_pods_are_workloads_too() {
     let mut tables = meshed();
     let pod = LocalPod {
+        api_uid: None,
         workload: workload(7, "shop", "web"),
         mode: Mode::Enabled,
         capture: CaptureSpec::default(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::duration::Duration;
@@ -18,7 +19,7 @@ pub struct VirtualService {
 }
 
 /// What a VirtualService asks for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct VirtualServiceSpec {
     /// Hosts: short names, full names or wildcards.
@@ -32,7 +33,7 @@ pub struct VirtualServiceSpec {
 }
 
 /// One HTTP rule.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct HttpRoute {
     /// Name for logs.
@@ -57,7 +58,7 @@ pub struct HttpRoute {
 }
 
 /// Conditions that must all hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct HttpMatch {
     /// Name for logs.
@@ -89,7 +90,7 @@ pub struct HttpMatch {
 }
 
 /// One of three comparisons; none of them asks for presence.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct StringMatch {
     /// Equal.
@@ -101,7 +102,7 @@ pub struct StringMatch {
 }
 
 /// One weighted destination.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct HttpRouteDestination {
     /// Where.
@@ -113,7 +114,7 @@ pub struct HttpRouteDestination {
 }
 
 /// A service, perhaps a port and a subset of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Destination {
     /// Short or full name.
@@ -125,7 +126,7 @@ pub struct Destination {
 }
 
 /// A port by number.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PortSelector {
     /// Number.
@@ -133,7 +134,7 @@ pub struct PortSelector {
 }
 
 /// A redirect.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct HttpRedirect {
     /// Replaces the whole path.
@@ -153,7 +154,7 @@ pub struct HttpRedirect {
 }
 
 /// A fixed answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct DirectResponse {
     /// Status.
@@ -163,7 +164,7 @@ pub struct DirectResponse {
 }
 
 /// Body of a fixed answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Body {
     /// As text.
@@ -173,7 +174,7 @@ pub struct Body {
 }
 
 /// Rewrite of path and authority.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct HttpRewrite {
     /// Replaces the path, or the prefix that matched.
@@ -185,7 +186,7 @@ pub struct HttpRewrite {
 }
 
 /// A rewrite by expression.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RegexRewrite {
     /// RE2 expression.
@@ -196,7 +197,7 @@ pub struct RegexRewrite {
 }
 
 /// Retries.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct HttpRetry {
     /// Retries after the first try; 0 disables.
@@ -210,7 +211,7 @@ pub struct HttpRetry {
 }
 
 /// Changes to request and response headers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Headers {
     /// Before the request is sent.
@@ -220,7 +221,7 @@ pub struct Headers {
 }
 
 /// Changes to the headers of one direction.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct HeaderChange {
     /// Replace.

@@ -17,13 +17,8 @@ fn snapshot(generation: u64) -> Snapshot {
         ports: Vec::new(),
     };
     tables.services.insert(ServiceId(1), Arc::new(service));
-    tables
-        .index
-        .services
-        .insert("10.96.0.7".parse().unwrap(), ServiceId(1));
-    tables
-        .index
-        .workloads
+    Arc::make_mut(&mut tables.index.services).insert("10.96.0.7".parse().unwrap(), ServiceId(1));
+    Arc::make_mut(&mut tables.index.workloads)
         .insert("fd00::8".parse().unwrap(), WorkloadId(u32::MAX));
     Snapshot {
         node: "n1".into(),

@@ -11,6 +11,7 @@ use super::*;
 
 fn config() -> ClientConfig {
     ClientConfig {
+        token_file: None,
         operator: "http://127.0.0.1:1".into(),
         node: "n1".into(),
         kind: NodeKind::Proxy,

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Write};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -50,12 +49,11 @@ impl Digest {
     pub fn apply(&mut self, tables: &mut Tables, delta: Delta) {
         for change in delta {
             match change {
-                Change::ServiceAddresses(list) => {
-                    self.addresses(0, &mut tables.index.services, list)
-                }
+                Change::ServiceAddresses(list) => self.shared(0, &mut tables.index.services, list),
                 Change::WorkloadAddresses(list) => {
-                    self.addresses(1, &mut tables.index.workloads, list)
+                    self.shared(1, &mut tables.index.workloads, list)
                 }
+                Change::Namespaces(list) => self.shared(7, &mut tables.namespaces, list),
                 Change::Pod(key, value) => self.item(2, &mut tables.pods, key, value),
                 Change::Service(key, value) => self.item(3, &mut tables.services, key, value),
                 Change::Endpoints(key, value) => self.item(4, &mut tables.endpoints, key, value),
@@ -65,19 +63,20 @@ impl Digest {
         }
     }
 
-    fn addresses<V: Copy + Serialize>(
+    fn shared<K: Ord + Clone + Serialize, V: Copy + Serialize>(
         &mut self,
         tag: u8,
-        map: &mut BTreeMap<IpAddr, V>,
-        list: Vec<(IpAddr, Option<V>)>,
+        map: &mut Arc<BTreeMap<K, V>>,
+        list: Vec<(K, Option<V>)>,
     ) {
-        for (address, value) in list {
-            self.add(value.map(|value| hash(tag, &address, &value)));
+        let map = Arc::make_mut(map);
+        for (key, value) in list {
+            self.add(value.map(|value| hash(tag, &key, &value)));
             let before = match value {
-                Some(value) => map.insert(address, value),
-                None => map.remove(&address),
+                Some(value) => map.insert(key.clone(), value),
+                None => map.remove(&key),
             };
-            self.subtract(before.map(|before| hash(tag, &address, &before)));
+            self.subtract(before.map(|before| hash(tag, &key, &before)));
         }
     }
 

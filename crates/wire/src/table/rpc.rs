@@ -7,8 +7,9 @@ use std::pin::Pin;
 
 use tokio_stream::{Stream, StreamExt};
 use tonic::codec::CompressionEncoding;
+use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{IntoStreamingRequest, Request, Response, Status, Streaming};
 
 use super::{MAX_MESSAGE, NodeMessage, OperatorMessage};
 
@@ -30,6 +31,19 @@ use proto::tables_server::{Tables, TablesServer};
 pub type ToNode = Pin<Box<dyn Stream<Item = Result<OperatorMessage, Status>> + Send>>;
 type ProtoToNode = Pin<Box<dyn Stream<Item = Result<proto::OperatorMessage, Status>> + Send>>;
 
+/// Where a node shows its token (RFC 6750 §2.1).
+const AUTHORIZATION: &str = "authorization";
+const BEARER: &str = "Bearer ";
+
+/// Who calls, as far as the transport tells.
+#[derive(Clone, Default)]
+pub struct Caller {
+    /// Its address.
+    pub peer: Option<SocketAddr>,
+    /// The bearer token that it has shown. Not for logs.
+    pub token: Option<String>,
+}
+
 /// What arrives from the operator.
 #[derive(Debug)]
 pub struct FromOperator(Streaming<proto::OperatorMessage>);
@@ -38,21 +52,31 @@ pub struct FromOperator(Streaming<proto::OperatorMessage>);
 #[derive(Debug)]
 pub struct FromNode(Streaming<proto::NodeMessage>);
 
-/// Opens the stream. Returns as soon as the operator has answered the call, which it does before any message.
+/// Opens the stream, as the owner of `token` where the operator asks who calls. Returns as soon as the operator has answered the call, which it does before any message.
 ///
 /// # Errors
 /// The operator's status, or `Unavailable` when it cannot be reached.
 pub async fn connect(
     channel: Channel,
+    token: Option<&str>,
     outgoing: impl Stream<Item = NodeMessage> + Send + 'static,
 ) -> Result<FromOperator, Status> {
     let mut client = TablesClient::new(channel)
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE);
-    let response = client
-        .connect(outgoing.map(proto::NodeMessage::from))
-        .await?;
+    let mut request = outgoing
+        .map(proto::NodeMessage::from)
+        .into_streaming_request();
+    if let Some(token) = token {
+        let value = format!("{BEARER}{token}").parse::<AsciiMetadataValue>();
+        let mut value = value.map_err(|_| {
+            Status::unauthenticated("the token file holds characters that no token has")
+        })?;
+        value.set_sensitive(true);
+        request.metadata_mut().insert(AUTHORIZATION, value);
+    }
+    let response = client.connect(request).await?;
     Ok(FromOperator(response.into_inner()))
 }
 
@@ -90,7 +114,7 @@ pub trait Serve: Send + Sync + 'static {
     /// The status that refuses the node.
     fn connect(
         &self,
-        peer: Option<SocketAddr>,
+        caller: Caller,
         incoming: FromNode,
     ) -> impl Future<Output = Result<ToNode, Status>> + Send;
 }
@@ -116,8 +140,19 @@ impl<S: Serve> Tables for Adapter<S> {
         &self,
         request: Request<Streaming<proto::NodeMessage>>,
     ) -> Result<Response<ProtoToNode>, Status> {
-        let peer = request.remote_addr();
-        let outgoing = self.0.connect(peer, FromNode(request.into_inner())).await?;
+        let shown = request.metadata().get(AUTHORIZATION);
+        let token = shown
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.strip_prefix(BEARER))
+            .map(str::to_owned);
+        let caller = Caller {
+            peer: request.remote_addr(),
+            token,
+        };
+        let outgoing = self
+            .0
+            .connect(caller, FromNode(request.into_inner()))
+            .await?;
         let outgoing = outgoing.map(|message| message.map(proto::OperatorMessage::from));
         Ok(Response::new(Box::pin(outgoing)))
     }

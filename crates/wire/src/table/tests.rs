@@ -141,6 +141,7 @@ fn sample() -> Tables {
             rule: rule.into(),
         },
         matches: vec![conditions.clone()],
+        unresolved: Reason::NoBackend,
         action,
         request: headers.clone(),
         response: HeaderOps::default(),
@@ -187,19 +188,15 @@ fn sample() -> Tables {
         ..CaptureSpec::default()
     };
     let pod = |mode| LocalPod {
+        api_uid: None,
         workload: workload(7, "n1"),
         mode,
         capture: capture.clone(),
         access_log: AccessLog::Errors,
     };
     let mut tables = Tables::default();
-    tables
-        .index
-        .services
-        .insert("10.96.0.7".parse().unwrap(), ServiceId(1));
-    tables
-        .index
-        .workloads
+    Arc::make_mut(&mut tables.index.services).insert("10.96.0.7".parse().unwrap(), ServiceId(1));
+    Arc::make_mut(&mut tables.index.workloads)
         .insert("fd00:244:1::2".parse().unwrap(), WorkloadId(7));
     tables
         .pods
@@ -266,11 +263,11 @@ fn tables() -> impl Strategy<Value = Tables> {
         .prop_map(|(vips, ips, services, ends, workloads)| {
             let address = |last: u8| IpAddr::from(Ipv4Addr::new(10, 0, 0, last));
             let mut tables = Tables::default();
-            tables.index.services.extend(
+            Arc::make_mut(&mut tables.index.services).extend(
                 vips.into_iter()
                     .map(|(ip, id)| (address(ip), ServiceId(id))),
             );
-            tables.index.workloads.extend(
+            Arc::make_mut(&mut tables.index.workloads).extend(
                 ips.into_iter()
                     .map(|(ip, id)| (address(ip), WorkloadId(id))),
             );
@@ -285,6 +282,7 @@ fn tables() -> impl Strategy<Value = Tables> {
             for (id, node) in workloads {
                 let workload = workload(id, &node);
                 let pod = LocalPod {
+                    api_uid: None,
                     workload: workload.clone(),
                     mode: Mode::Enabled,
                     capture: CaptureSpec::default(),

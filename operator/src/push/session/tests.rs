@@ -47,6 +47,7 @@ fn pod(id: u32, node: &str) -> LocalPod {
         services: Vec::new(),
     };
     LocalPod {
+        api_uid: None,
         workload,
         mode: Mode::Enabled,
         capture: CaptureSpec::default(),
@@ -59,15 +60,12 @@ fn mesh(services: &[(u32, u32)], pods: &[(u32, bool)]) -> Tables {
     let mut tables = Tables::default();
     for (id, version) in services {
         let service = service(*id, *version);
-        tables.index.services.insert(service.vips[0], service.id);
+        Arc::make_mut(&mut tables.index.services).insert(service.vips[0], service.id);
         tables.services.insert(service.id, Arc::new(service));
     }
     for (id, ours) in pods {
         let pod = pod(*id, if *ours { NODE } else { "n2" });
-        tables
-            .index
-            .workloads
-            .insert([10, 244, 0, *id as u8].into(), pod.id());
+        Arc::make_mut(&mut tables.index.workloads).insert([10, 244, 0, *id as u8].into(), pod.id());
         tables
             .workloads
             .insert(pod.id(), Arc::new(pod.workload.clone()));

@@ -1,0 +1,198 @@
+use std::sync::Arc;
+
+use serde_json::json;
+use weft_compile::Settings;
+use weft_k8s::{Kind, Name, Snapshot, parse_object};
+
+use super::*;
+use crate::source::Manifests;
+use crate::status::NackStatus;
+
+const NOW: &str = "2026-11-21T12:00:00Z";
+
+fn route(generation: i64, host: &str) -> serde_json::Value {
+    json!({
+        "metadata": {"name": "reviews", "namespace": "shop", "uid": "u", "generation": generation},
+        "spec": {"hosts": ["reviews"], "http": [{"route": [{"destination": {"host": host}}]}]},
+    })
+}
+
+fn service() -> serde_json::Value {
+    json!({
+        "metadata": {"name": "reviews", "namespace": "shop"},
+        "spec": {"clusterIP": "10.96.0.7", "ports": [{"port": 80, "name": "http"}]},
+    })
+}
+
+fn of() -> Reference {
+    Reference {
+        kind: Kind::VirtualService,
+        name: Name::new("shop", "reviews"),
+    }
+}
+
+fn published(generation: u64, route: &serde_json::Value) -> Published {
+    let mut manifests = Manifests::default();
+    let objects = [(Kind::Service, &service()), (Kind::VirtualService, route)]
+        .map(|(kind, object)| parse_object(kind, object));
+    let mut good = Vec::new();
+    for object in objects {
+        match object {
+            Ok(object) => good.push(object),
+            Err(error) => manifests.errors.push(error),
+        }
+    }
+    manifests.snapshot = Snapshot::from_objects(good);
+    let mut compiled = weft_compile::compile(&manifests.snapshot, &Settings::default());
+    let mut findings = std::mem::take(&mut compiled.diagnostics);
+    findings.extend(manifests.errors.iter().map(Diagnostic::from));
+    Published::default()
+        .next(generation, compiled, findings)
+        .made_of(Arc::new(manifests))
+}
+
+fn carried(generation: i64, conditions: Vec<Condition>) -> BTreeMap<Reference, Observed> {
+    let observed = Observed {
+        version: "v1".to_owned(),
+        uid: "u".to_owned(),
+        generation,
+        conditions,
+    };
+    [(of(), observed)].into()
+}
+
+fn node(name: &str, acked: u64) -> NodeStatus {
+    NodeStatus {
+        node: name.to_owned(),
+        kind: "proxy",
+        version: String::new(),
+        sent: acked,
+        acked,
+        number: acked,
+        last_nack: None,
+    }
+}
+
+fn texts(wanted: &[Wanted]) -> Vec<String> {
+    let conditions = wanted.iter().flat_map(|wanted| &wanted.conditions);
+    conditions
+        .map(|said| {
+            format!(
+                "{}={} {}: {}",
+                said.kind, said.status, said.reason, said.message
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn a_policy_is_accepted_then_programmed_and_then_left_alone() {
+    let mut ledger = Ledger::default();
+    let published = published(7, &route(3, "reviews"));
+    let before = carried(3, Vec::new());
+    ledger.note(&published, &before);
+    let (wanted, waiting) = ledger.wanted(&published, &before, &[node("a", 7), node("b", 6)], NOW);
+    assert!(waiting);
+    assert_eq!(
+        texts(&wanted)[1],
+        "Programmed=False Pending: generation 7 on 1/2 nodes; waiting for node b"
+    );
+    let (wanted, waiting) = ledger.wanted(&published, &before, &[node("a", 7), node("b", 8)], NOW);
+    assert!(!waiting);
+    assert_eq!(
+        texts(&wanted),
+        [
+            "Accepted=True Accepted: accepted",
+            "Programmed=True Programmed: generation 7 on 2/2 nodes"
+        ]
+    );
+    assert_eq!(wanted[0].conditions[0].observed_generation, 3);
+    let after = carried(3, wanted[0].conditions.clone());
+    for nodes in [
+        vec![node("a", 7), node("b", 7), node("c", 0)],
+        vec![],
+        vec![node("b", 9)],
+    ] {
+        let (wanted, _) = ledger.wanted(&published, &after, &nodes, "later");
+        assert!(wanted.is_empty(), "a receipt stays: {wanted:?}");
+    }
+}
+
+#[test]
+fn a_new_spec_asks_for_a_new_receipt_and_keeps_the_time_of_what_did_not_change() {
+    let mut ledger = Ledger::default();
+    let first = published(7, &route(3, "reviews"));
+    ledger.note(&first, &carried(3, Vec::new()));
+    let nodes = [node("a", 7)];
+    let (wanted, _) = ledger.wanted(&first, &carried(3, Vec::new()), &nodes, NOW);
+    let written = carried(4, wanted[0].conditions.clone());
+    let (wanted, waiting) = ledger.wanted(&first, &written, &nodes, "later");
+    assert!(
+        wanted.is_empty() && waiting,
+        "spec 4 has not been compiled: {wanted:?}"
+    );
+    let second = published(8, &route(4, "reviews"));
+    ledger.note(&second, &written);
+    let (wanted, _) = ledger.wanted(&second, &written, &nodes, "later");
+    let [accepted, programmed] = &wanted[0].conditions[..] else {
+        panic!("{wanted:?}");
+    };
+    assert_eq!(
+        (
+            accepted.observed_generation,
+            accepted.last_transition_time.as_str()
+        ),
+        (4, NOW)
+    );
+    assert_eq!(
+        (
+            programmed.reason.as_str(),
+            programmed.last_transition_time.as_str()
+        ),
+        ("Pending", "later")
+    );
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_field() {
+    let mut ledger = Ledger::default();
+    let published = published(7, &route(3, "nobody"));
+    let before = carried(3, Vec::new());
+    ledger.note(&published, &before);
+    let (wanted, _) = ledger.wanted(&published, &before, &[node("a", 7)], NOW);
+    let text = texts(&wanted).swap_remove(0);
+    assert!(text.starts_with("Accepted=False Invalid: [WFT"), "{text}");
+    assert!(text.contains("spec.http[0].route[0].destination"), "{text}");
+}
+
+#[test]
+fn an_unreadable_object_is_refused_and_a_refusing_node_is_quoted() {
+    let mut ledger = Ledger::default();
+    let broken = published(
+        7,
+        &json!({"metadata": {"name": "reviews", "namespace": "shop"}, "spec": {"hosts": 7}}),
+    );
+    let before = carried(3, Vec::new());
+    ledger.note(&broken, &before);
+    let (wanted, _) = ledger.wanted(&broken, &before, &[node("a", 7)], NOW);
+    assert!(
+        wanted[0]
+            .conditions
+            .iter()
+            .all(|said| said.status == "False"),
+        "{wanted:?}"
+    );
+
+    let published = published(8, &route(3, "reviews"));
+    ledger.note(&published, &before);
+    let mut refusing = node("a", 7);
+    refusing.last_nack = Some(NackStatus {
+        generation: 8,
+        reason: "no memory".to_owned(),
+    });
+    let (wanted, _) = ledger.wanted(&published, &before, &[refusing], NOW);
+    assert_eq!(
+        texts(&wanted)[1],
+        "Programmed=False Refused: generation 8 on 0/1 nodes; node a refuses it: no memory"
+    );
+}

@@ -1,0 +1,156 @@
+//! Writes the conditions of policies: by server-side apply, only what differs, only while this replica leads, at a
+//! bounded rate. Nothing waits for it; a status that cannot be written is tried again with the next look.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kube::api::{Patch, PatchParams};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::{Api, Client};
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::MANAGER;
+use super::access::reason;
+use super::conditions::{Ledger, Wanted};
+use crate::pipeline::Handle;
+use crate::source::{Observed, Reference};
+use crate::status::Nodes;
+
+/// From one write to the next: at most fifty a second.
+const BETWEEN_WRITES: Duration = Duration::from_millis(20);
+/// Nodes usually acknowledge within this time, so that a change needs one write and not two.
+const PATIENCE: Duration = Duration::from_millis(400);
+/// While nodes are behind, they are looked at this often.
+const LOOK: Duration = Duration::from_secs(1);
+/// Without any change everything is compared again after this time: somebody may have changed a status by hand.
+const IDLE_LOOK: Duration = Duration::from_secs(30);
+/// Limit of one write.
+const REQUEST: Duration = Duration::from_secs(5);
+
+/// What policies carry, as the watches last saw it and as we last wrote it. Kept beside the manifests, so that a status
+/// that we write does not look like a change of the mesh.
+#[derive(Clone, Debug, Default)]
+pub struct Carried(Arc<Mutex<BTreeMap<Reference, Observed>>>);
+
+impl Carried {
+    /// An object was seen.
+    pub fn put(&self, of: Reference, observed: Observed) {
+        self.lock().insert(of, observed);
+    }
+
+    /// An object has gone.
+    pub fn remove(&self, of: &Reference) {
+        self.lock().remove(of);
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn all(&self) -> BTreeMap<Reference, Observed> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Reference, Observed>> {
+        // Worst case after a panic: a status is written once more than needed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The writer.
+pub struct Writer {
+    /// The API server.
+    pub client: Client,
+    /// What the mesh is.
+    pub pipeline: Handle,
+    /// Who has acknowledged it.
+    pub nodes: Nodes,
+    /// What objects carry.
+    pub carried: Carried,
+    /// Whether this replica leads.
+    pub leading: watch::Receiver<bool>,
+}
+
+impl Writer {
+    /// Runs for as long as it is polled.
+    pub async fn run(mut self) {
+        let mut ledger = Ledger::default();
+        let mut published = self.pipeline.changes();
+        loop {
+            if self.leading.wait_for(|leads| *leads).await.is_err() {
+                return;
+            }
+            let newest = published.borrow_and_update().clone();
+            let mut waiting = false;
+            if newest.generation > 0 {
+                let carried = self.carried.all();
+                ledger.note(&newest, &carried);
+                tokio::time::sleep(PATIENCE).await;
+                let now = k8s_openapi::jiff::Timestamp::now();
+                let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+                let wanted;
+                (wanted, waiting) = ledger.wanted(&newest, &carried, &self.nodes.list(), &now);
+                waiting |= self.write(&wanted).await;
+            }
+            let look = if waiting { LOOK } else { IDLE_LOOK };
+            tokio::select! {
+                changed = published.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+                () = tokio::time::sleep(look) => {}
+            }
+        }
+    }
+
+    /// Writes what differs; whether anything is left to do.
+    async fn write(&self, wanted: &[Wanted]) -> bool {
+        let mut left = false;
+        for wanted in wanted {
+            if !*self.leading.borrow() {
+                return true;
+            }
+            match tokio::time::timeout(REQUEST, self.apply(wanted)).await {
+                Ok(Ok(())) => {
+                    let mut observed = wanted.observed.clone();
+                    observed.conditions.clone_from(&wanted.conditions);
+                    self.carried.put(wanted.of.clone(), observed);
+                }
+                // Gone, or another object of the same name since.
+                Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {}
+                Ok(Err(error)) => {
+                    left = true;
+                    let Reference { kind, name } = &wanted.of;
+                    tracing::warn!(%kind, %name, error = reason(&error), "cannot write the status");
+                }
+                Err(_) => left = true,
+            }
+            tokio::time::sleep(BETWEEN_WRITES).await;
+        }
+        left
+    }
+
+    async fn apply(&self, wanted: &Wanted) -> kube::Result<()> {
+        let Wanted {
+            of,
+            observed,
+            conditions,
+        } = wanted;
+        let gvk = GroupVersionKind::gvk(of.kind.group(), &observed.version, of.kind.name());
+        let resource = ApiResource::from_gvk_with_plural(&gvk, &of.kind.plural());
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &of.name.namespace, &resource);
+        let body = json!({
+            "apiVersion": resource.api_version,
+            "kind": resource.kind,
+            // The uid makes sure that a new object of the same name is not told about the old one.
+            "metadata": {"name": of.name.name, "namespace": of.name.namespace, "uid": observed.uid},
+            "status": {"conditions": conditions, "observedGeneration": observed.generation},
+        });
+        let parameters = PatchParams::apply(MANAGER).force();
+        api.patch_status(&of.name.name, &parameters, &Patch::Apply(&body))
+            .await?;
+        Ok(())
+    }
+}

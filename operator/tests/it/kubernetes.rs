@@ -1,0 +1,396 @@
+//! The operator on a real API server: what a cluster's user sees when objects are made, broken, repaired and removed, when
+//! the API server goes away, when kinds come later, and who is let in.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::process::{Child, Command};
+use weft_model::table::Tables;
+use weft_tables::NodeKind;
+
+use crate::api_server::{ApiServer, NAMESPACE};
+use crate::mesh::{Client, WAIT, free_port, get};
+
+const ISTIO: &str = "networking.istio.io/v1";
+
+/// One replica of the operator, as the service account `weft-operator`.
+struct Replica {
+    grpc: SocketAddr,
+    http: SocketAddr,
+    _process: Child,
+}
+
+impl Replica {
+    async fn start(server: &ApiServer, identity: &str) -> Self {
+        let token = server.token("weft-operator", None, None).await;
+        let kubeconfig = server.kubeconfig(identity, &token);
+        let (grpc, http) = (free_port(), free_port());
+        let process = Command::new(env!("CARGO_BIN_EXE_weft-operator"))
+            .arg("--kubeconfig")
+            .arg(kubeconfig)
+            .args(["--identity", identity, "--listen", &grpc.to_string()])
+            .args(["--metrics-listen", &http.to_string()])
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        Self {
+            grpc,
+            http,
+            _process: process,
+        }
+    }
+
+    async fn until_ready(&self) {
+        self.until("/healthz/ready", |answer| answer.contains(" 200 "))
+            .await;
+    }
+
+    async fn until(&self, path: &str, holds: impl Fn(&str) -> bool) {
+        let mut last = None;
+        let seen = async {
+            loop {
+                last = get(self.http, path).await;
+                if last.as_deref().is_some_and(&holds) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout(WAIT, seen).await.is_err() {
+            panic!("{path} does not become as expected: {last:?}");
+        }
+    }
+}
+
+/// A cluster with two nodes, a labelled namespace, a service with one pod, and agent and proxy pods.
+async fn shop(server: &ApiServer) {
+    for node in ["node1", "node2"] {
+        server
+            .apply(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}}))
+            .await;
+        for program in ["agent", "proxy"] {
+            let pod = json!({
+                "apiVersion": "v1", "kind": "Pod",
+                "metadata": {"name": format!("{program}-{node}"), "namespace": NAMESPACE},
+                "spec": {"nodeName": node, "serviceAccountName": format!("weft-{program}"), "containers": [{"name": "c", "image": "i"}]},
+            });
+            server.apply(pod).await;
+        }
+    }
+    server.apply(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "labels": {"weft.mesh/mode": "enabled"}}})).await;
+    server.apply(service("reviews")).await;
+    server
+        .apply(json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "reviews-1", "namespace": "shop", "labels": {"app": "reviews"}},
+            "spec": {"nodeName": "node1", "containers": [{"name": "c", "image": "i"}]},
+        }))
+        .await;
+}
+
+fn service(name: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "shop"},
+        "spec": {"selector": {"app": name}, "ports": [{"name": "http", "port": 9080}]},
+    })
+}
+
+fn route(host: &str, timeout: &str) -> Value {
+    json!({
+        "apiVersion": ISTIO, "kind": "VirtualService", "metadata": {"name": "reviews", "namespace": "shop"},
+        "spec": {"hosts": ["reviews"], "http": [{"timeout": timeout, "route": [{"destination": {"host": host}}]}]},
+    })
+}
+
+struct Node {
+    client: Client,
+    _state: tempfile::TempDir,
+}
+
+/// The proxy of a node, with its pod's token in a file, interested in all services.
+async fn proxy(server: &ApiServer, replica: &Replica, node: &str) -> Node {
+    let token = server
+        .token("weft-proxy", Some("weft"), Some(&format!("proxy-{node}")))
+        .await;
+    let state = tempfile::tempdir().unwrap();
+    let file = write_token(state.path(), &token);
+    let client = Client::with_token(
+        replica.grpc,
+        node,
+        NodeKind::Proxy,
+        state.path(),
+        Some(file),
+    );
+    let index = client
+        .until(|state| !state.tables.index.services.is_empty())
+        .await;
+    for id in index.tables.index.services.values() {
+        client.handle.want_service(*id);
+    }
+    Node {
+        client,
+        _state: state,
+    }
+}
+
+fn write_token(dir: &Path, token: &str) -> PathBuf {
+    let file = dir.join("token");
+    std::fs::write(&file, token).unwrap();
+    file
+}
+
+/// Timeouts of all rules in force.
+fn timeouts(tables: &Tables) -> Vec<u64> {
+    let policies = tables.policies.values();
+    let rules = policies.flat_map(|policy| policy.default.http.iter().flatten());
+    rules
+        .filter_map(|rule| rule.timeout.map(|timeout| timeout.as_secs()))
+        .collect()
+}
+
+#[tokio::test]
+async fn the_mesh_follows_the_api_through_faults_and_late_definitions() {
+    let mut server = ApiServer::start(false).await;
+    shop(&server).await;
+    let replica = Replica::start(&server, "one").await;
+    replica.until_ready().await;
+    let node = proxy(&server, &replica, "node1").await;
+    let state = node
+        .client
+        .until(|state| state.tables.pods.len() == 2)
+        .await;
+    let pod = state
+        .tables
+        .pods
+        .values()
+        .find(|pod| pod.workload.pod.name == "reviews-1");
+    assert!(
+        pod.is_some_and(|pod| pod.workload.captured),
+        "{:#?}",
+        state.tables.pods
+    );
+    assert_eq!(state.tables.namespaces.get("shop"), Some(&true));
+    assert_eq!(state.tables.namespaces.get(NAMESPACE), Some(&false));
+
+    // Definitions that come later.
+    server.define().await;
+    server.apply(route("reviews", "3s")).await;
+    node.client
+        .until(|state| timeouts(&state.tables) == [3])
+        .await;
+
+    // What is broken keeps its last meaning and is named. The schema refuses it, so the guard is taken off first.
+    let definitions = server.api("apiextensions.k8s.io/v1", "CustomResourceDefinition", None);
+    let loose = json!([{"op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema/properties/spec", "value": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}]);
+    let patch: kube::api::Patch<Value> =
+        kube::api::Patch::Json(serde_json::from_value(loose).unwrap());
+    definitions
+        .patch(
+            "virtualservices.networking.istio.io",
+            &Default::default(),
+            &patch,
+        )
+        .await
+        .unwrap();
+    let broken = async {
+        let api = server.api(ISTIO, "VirtualService", Some("shop"));
+        let broken: kube::api::Patch<Value> =
+            kube::api::Patch::Merge(json!({"spec": {"hosts": "reviews"}}));
+        while api
+            .patch("reviews", &Default::default(), &broken)
+            .await
+            .is_err()
+        {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(WAIT, broken).await.unwrap();
+    replica
+        .until("/debug/diagnostics", |answer| {
+            answer.contains("\"shop/reviews\"") && answer.contains("spec.hosts")
+        })
+        .await;
+    server
+        .until_condition(("VirtualService", "reviews"), "Accepted", |said| {
+            said["status"] == "False"
+        })
+        .await;
+    assert_eq!(timeouts(&node.client.handle.current().tables), [3]);
+
+    // An API server that dies and comes back; what has changed since counts.
+    server.kill().await;
+    server.resume().await;
+    server.apply(route("reviews", "5s")).await;
+    server.apply(service("ratings")).await;
+    node.client
+        .until(|state| timeouts(&state.tables) == [5] && state.tables.index.services.len() == 3)
+        .await;
+
+    server
+        .delete(ISTIO, "VirtualService", "shop", "reviews")
+        .await;
+    node.client
+        .until(|state| timeouts(&state.tables).is_empty())
+        .await;
+    server.apply(route("reviews", "7s")).await;
+    node.client
+        .until(|state| timeouts(&state.tables) == [7])
+        .await;
+    // The kind itself goes, and its objects with it.
+    server
+        .delete(
+            "apiextensions.k8s.io/v1",
+            "CustomResourceDefinition",
+            "",
+            "virtualservices.networking.istio.io",
+        )
+        .await;
+    node.client
+        .until(|state| timeouts(&state.tables).is_empty())
+        .await;
+    assert!(server.count("v1", "Service").await >= 2);
+}
+
+#[tokio::test]
+async fn policies_are_told_what_became_of_them_by_one_leader() {
+    let server = ApiServer::start(true).await;
+    shop(&server).await;
+    let first = Replica::start(&server, "first").await;
+    first.until_ready().await;
+    let _nodes = [
+        proxy(&server, &first, "node1").await,
+        proxy(&server, &first, "node2").await,
+    ];
+
+    server.apply(route("reviews", "3s")).await;
+    let object = ("VirtualService", "reviews");
+    let said = server
+        .until_condition(object, "Programmed", |said| said["status"] == "True")
+        .await;
+    let message = said["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("generation ") && message.ends_with(" on 2/2 nodes"),
+        "{said}"
+    );
+    assert_eq!(said["observedGeneration"], 1);
+    let accepted = server
+        .until_condition(object, "Accepted", |said| said["status"] == "True")
+        .await;
+    assert_eq!(accepted["reason"], "Accepted");
+
+    server.apply(route("nobody", "3s")).await;
+    let said = server
+        .until_condition(object, "Accepted", |said| said["status"] == "False")
+        .await;
+    assert_eq!(said["observedGeneration"], 2);
+    assert!(
+        said["message"]
+            .as_str()
+            .unwrap()
+            .contains("spec.http[0].route[0].destination"),
+        "{said}"
+    );
+    let rule = json!({
+        "apiVersion": ISTIO, "kind": "DestinationRule", "metadata": {"name": "reviews", "namespace": "shop"},
+        "spec": {"host": "reviews", "trafficPolicy": {"outlierDetection": {"consecutive5xxErrors": 3}}},
+    });
+    server.apply(rule).await;
+    let said = server
+        .until_condition(("DestinationRule", "reviews"), "Accepted", |_| true)
+        .await;
+    assert!(
+        said["message"]
+            .as_str()
+            .unwrap()
+            .contains("outlierDetection"),
+        "a field that is not honoured is named: {said}"
+    );
+
+    // The second replica serves from the start and takes the pen when the first is gone.
+    let second = Replica::start(&server, "second").await;
+    second.until_ready().await;
+    let node = proxy(&server, &second, "node1").await;
+    drop(first);
+    server.apply(route("reviews", "4s")).await;
+    node.client
+        .until(|state| timeouts(&state.tables) == [4])
+        .await;
+    server
+        .until_condition(object, "Programmed", |said| {
+            said["status"] == "True" && said["observedGeneration"] == 3
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_node_is_who_its_token_says_and_gets_its_own_tables_only() {
+    let server = ApiServer::start(true).await;
+    shop(&server).await;
+    let replica = Replica::start(&server, "one").await;
+    replica.until_ready().await;
+    let node = proxy(&server, &replica, "node2").await;
+    let pods = &node.client.handle.current().tables.pods;
+    assert!(
+        pods.values().all(|pod| pod.workload.node == "node2"),
+        "{pods:#?}"
+    );
+
+    let bound = Some("proxy-node1");
+    let tokens = [
+        (
+            server.token("weft-proxy", Some("weft"), bound).await,
+            "the token is node node1's",
+        ),
+        (
+            server.token("weft-proxy", None, bound).await,
+            "the token is not accepted",
+        ),
+        (
+            server.token("weft-operator", Some("weft"), None).await,
+            "gets no tables",
+        ),
+        (
+            server.token("weft-proxy", Some("weft"), None).await,
+            "names no node",
+        ),
+        ("nonsense".to_owned(), "the token is not accepted"),
+        (String::new(), "no token"),
+    ];
+    for (token, reason) in tokens {
+        let state = tempfile::tempdir().unwrap();
+        let file = write_token(state.path(), &token);
+        let stranger = Client::with_token(
+            replica.grpc,
+            "node2",
+            NodeKind::Proxy,
+            state.path(),
+            Some(file.clone()),
+        );
+        let mut status = stranger.handle.status();
+        let refused = status.wait_for(|status| {
+            status
+                .last_error
+                .as_deref()
+                .is_some_and(|error| error.contains(reason))
+        });
+        let seen = tokio::time::timeout(WAIT, refused).await;
+        assert!(
+            seen.is_ok(),
+            "expected \"{reason}\": {:?}",
+            stranger.handle.status().borrow().last_error
+        );
+        assert_eq!(stranger.handle.current().generation, 0);
+        if reason == "no token" {
+            // The kubelet exchanges the file; the next attempt reads it anew.
+            let token = server
+                .token("weft-proxy", Some("weft"), Some("proxy-node2"))
+                .await;
+            write_token(state.path(), &token);
+            stranger.until(|state| state.generation > 0).await;
+        }
+    }
+}
