@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod attach;
+mod confined;
 mod enrol;
 mod install;
 mod leave;

@@ -56,9 +56,15 @@ impl Sandbox {
 
     /// Both families' rules and chains, without counters and comments.
     pub(crate) fn rules(&self) -> String {
+        self.rules_of("nft")
+    }
+
+    /// Those of one flavour.
+    pub(crate) fn rules_of(&self, flavour: &str) -> String {
         let mut text = String::new();
-        for program in ["iptables-save", "ip6tables-save"] {
-            let output = inside(&self.netns, Command::new(program));
+        for base in ["iptables", "ip6tables"] {
+            let program = format!("{base}-{flavour}-save");
+            let output = inside(&self.netns, Command::new(&program));
             assert!(output.status.success(), "{program}");
             let lines = String::from_utf8(output.stdout).unwrap();
             // Chains of the kernel's own appear with the first rule and stay, empty; that is no residue.
@@ -79,7 +85,9 @@ impl Sandbox {
         eventually("nothing of ours is in the namespace", || {
             let routes = inside(&self.netns, command("ip", &["rule"]));
             !String::from_utf8_lossy(&routes.stdout).contains("0x5e8")
-                && !self.rules().contains("WEFT")
+                && ["nft", "legacy"]
+                    .iter()
+                    .all(|flavour| !self.rules_of(flavour).contains("WEFT"))
         });
         // The proxy closes its copies when it has heard of it.
         eventually("both listeners are closed", || {
@@ -221,13 +229,21 @@ impl World {
     }
 
     pub(crate) fn start_agent_with(&mut self, more: &[&str]) {
+        self.start_agent_in(&[], more);
+    }
+
+    /// Starts it by another program, which becomes what follows its own arguments.
+    pub(crate) fn start_agent_in(&mut self, by: &[String], more: &[&str]) {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
             .open(self.path("agent.log"))
             .unwrap();
         let dir = |sub: &str| self.path(sub).display().to_string();
-        let child = Command::new(env!("CARGO_BIN_EXE_weft-agent"))
+        let words: Vec<&str> = by.iter().map(String::as_str).collect();
+        let words = [&words[..], &[env!("CARGO_BIN_EXE_weft-agent")]].concat();
+        let child = Command::new(words[0])
+            .args(&words[1..])
             .env_remove("RUST_BACKTRACE")
             .args([
                 "--node-name",
