@@ -43,5 +43,5 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         arguments.extend([flag.to_owned(), path.display().to_string()]);
     }
     let bench = workspace.target.join("release").join("weft-bench");
-    Err(programs::become_program(&bench, &arguments))
+    Err(programs::become_program(&bench, &arguments, &[]))
 }

@@ -18,6 +18,9 @@ use crate::{
 /// The plugin is copied to every node and started for every pod.
 const PLUGIN_LIMIT_BYTES: u64 = 3 * 1024 * 1024;
 
+/// Links the C library in.
+const STATIC_FLAGS: &str = "-C target-feature=+crt-static";
+
 /// (package, binary) of everything but the plugin.
 const PROGRAMS: [(&str, &str); 5] = [
     ("weft-cli", "weft"),
@@ -25,6 +28,13 @@ const PROGRAMS: [(&str, &str); 5] = [
     ("weft-agent", "weft-agent"),
     ("weft-proxy", "weft-proxy"),
     ("weft-lab", "weft-sample"),
+];
+
+/// (package, binary) of what goes into images and into nodes of the test cluster, which have no C library of their own.
+const STATIC_PROGRAMS: [(&str, &str); 3] = [
+    ("weft-lab", "weft-sample"),
+    ("weft-cluster", "weft-pause"),
+    ("weft-cluster", "weft-cluster"),
 ];
 
 /// No options yet: the gate and a person build the same.
@@ -51,7 +61,64 @@ pub(crate) fn build(workspace: &Workspace) -> anyhow::Result<PathBuf> {
         .with_context(|| format!("cannot make {}", directory.display()))?;
     build_programs(workspace, &directory)?;
     build_plugin(workspace, &directory)?;
+    build_static(workspace)?;
     Ok(directory)
+}
+
+/// Builds the static programs into `static` beside the other binaries, and gives that directory.
+///
+/// # Errors
+/// The compiler fails, or a program is not static.
+pub(crate) fn build_static(workspace: &Workspace) -> anyhow::Result<PathBuf> {
+    let started = Instant::now();
+    let directory = workspace.binaries().join("static");
+    fs::create_dir_all(&directory)
+        .with_context(|| format!("cannot make {}", directory.display()))?;
+    let host = host_triple()?;
+    let target = workspace.target.join("static");
+    let mut command = cargo();
+    command
+        .args(["build", "--release", "--target", &host, "--target-dir"])
+        .arg(&target)
+        .env("RUSTFLAGS", static_flags(workspace));
+    for (package, binary) in STATIC_PROGRAMS {
+        command.args(["--package", package, "--bin", binary]);
+    }
+    eprintln!("building static binaries (a minute the first time)");
+    programs::run(&mut command)?;
+    for (_, binary) in STATIC_PROGRAMS {
+        let built = target.join(&host).join("release").join(binary);
+        check_static(&built)?;
+        place(&built, &directory.join(binary))?;
+    }
+    eprintln!(
+        "built {} static binaries in {:.0} s",
+        STATIC_PROGRAMS.len(),
+        started.elapsed().as_secs_f64()
+    );
+    Ok(directory)
+}
+
+/// Flags of everything that is built into `target/static`; others would build it all again. Paths of this machine are kept
+/// out of the binaries, so that two checkouts give the same images.
+pub(crate) fn static_flags(workspace: &Workspace) -> String {
+    let home = std::env::var("CARGO_HOME")
+        .unwrap_or_else(|_| format!("{}/.cargo", std::env::var("HOME").unwrap_or_default()));
+    let root = workspace.root.display();
+    format!(
+        "{STATIC_FLAGS} -C strip=symbols --remap-path-prefix={root}=/weft \
+         --remap-path-prefix={home}=/cargo"
+    )
+}
+
+fn check_static(built: &Path) -> anyhow::Result<()> {
+    if has_interpreter(&fs::read(built).with_context(|| format!("no {}", built.display()))?) {
+        bail!(
+            "{} is not static: it names a dynamic loader, which an image or a node may lack",
+            built.display()
+        );
+    }
+    Ok(())
 }
 
 fn build_programs(workspace: &Workspace, directory: &Path) -> anyhow::Result<()> {
@@ -99,7 +166,7 @@ pub(crate) fn build_plugin(workspace: &Workspace, directory: &Path) -> anyhow::R
             ])
             .arg("--target-dir")
             .arg(&target)
-            .env("RUSTFLAGS", "-C target-feature=+crt-static"),
+            .env("RUSTFLAGS", STATIC_FLAGS),
     )?;
     let built = target.join(&host).join("cni").join("weft-cni");
     let size = fs::metadata(&built)
@@ -108,9 +175,7 @@ pub(crate) fn build_plugin(workspace: &Workspace, directory: &Path) -> anyhow::R
     if size > PLUGIN_LIMIT_BYTES {
         bail!("weft-cni has {size} bytes; its limit is {PLUGIN_LIMIT_BYTES}: what does it import?");
     }
-    if has_interpreter(&fs::read(&built)?) {
-        bail!("weft-cni is not static: it names a dynamic loader, which a node may lack");
-    }
+    check_static(&built)?;
     let placed = directory.join("weft-cni");
     place(&built, &placed)?;
     eprintln!(

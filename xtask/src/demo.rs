@@ -31,5 +31,6 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     Err(programs::become_program(
         &directory.join("weft"),
         &arguments,
+        &[],
     ))
 }

@@ -45,10 +45,12 @@ enum Step {
     Build,
     /// End to end: real binaries, two nodes, real redirection (root).
     EndToEnd,
+    /// A real Kubernetes: API server, kubelets, containerd (root, Go).
+    Cluster,
 }
 
 /// In the order of the gate.
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     Step::Format,
     Step::Layers,
     Step::Lints,
@@ -56,6 +58,7 @@ const STEPS: [Step; 7] = [
     Step::RootTests,
     Step::Build,
     Step::EndToEnd,
+    Step::Cluster,
 ];
 
 struct Outcome {
@@ -72,7 +75,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let workspace = Workspace::load()?;
     if !programs::is_root() {
         eprintln!(
-            "gate: not root: the steps root-tests and end-to-end will fail, because they make \
+            "gate: not root: the steps root-tests, end-to-end and cluster will fail, because they make \
              network namespaces"
         );
     }
@@ -123,6 +126,11 @@ fn run_step(step: Step, workspace: &Workspace, arguments: &[String]) -> anyhow::
         Step::EndToEnd => {
             require_root()?;
             suites::run_end_to_end(workspace, arguments)
+        }
+        Step::Cluster => {
+            require_root()?;
+            setup::install_missing(&setup::CLUSTER)?;
+            suites::run_cluster(workspace, arguments)
         }
     }
 }

@@ -68,16 +68,10 @@ struct Programs {
 }
 
 impl Programs {
-    /// Paths of this machine are kept out of the binaries, so that two checkouts give the same ones.
     fn build(workspace: &Workspace) -> anyhow::Result<Self> {
         let host = binaries::host_triple()?;
         let target = workspace.target.join("static");
-        let home = std::env::var("CARGO_HOME")
-            .unwrap_or_else(|_| format!("{}/.cargo", std::env::var("HOME").unwrap_or_default()));
-        let flags = format!(
-            "-C target-feature=+crt-static -C strip=symbols --remap-path-prefix={}=/weft --remap-path-prefix={home}=/cargo",
-            workspace.root.display()
-        );
+        let flags = binaries::static_flags(workspace);
         eprintln!("building static binaries (some minutes the first time)");
         let mut command = cargo();
         command.args(["build", "--release", "--target", &host, "--target-dir"]);

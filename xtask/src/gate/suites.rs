@@ -27,6 +27,9 @@ const PRIVILEGED: [&str; 6] = [
 /// The package that drives the release binaries.
 const END_TO_END: &str = "weft-e2e";
 
+/// The package that makes a Kubernetes cluster.
+const CLUSTER: &str = "weft-cluster";
+
 /// Where end-to-end tests find the release binaries.
 const BINARIES_VARIABLE: &str = "WEFT_BIN_DIR";
 
@@ -64,9 +67,9 @@ struct Profile {
 /// A test fails; the others run all the same.
 pub(crate) fn run_unprivileged(workspace: &Workspace, arguments: &[String]) -> anyhow::Result<()> {
     let suites = compile(workspace)?;
-    let plain = suites.iter().filter(|suite| {
-        suite.package != END_TO_END && !PRIVILEGED.contains(&suite.package.as_str())
-    });
+    let elsewhere =
+        |package: &str| [END_TO_END, CLUSTER].contains(&package) || PRIVILEGED.contains(&package);
+    let plain = suites.iter().filter(|suite| !elsewhere(&suite.package));
     run_all(plain, arguments, None)?;
     programs::run(cargo().args(["test", "--workspace", "--doc", "--quiet"]))
 }
@@ -98,6 +101,23 @@ pub(crate) fn run_end_to_end(workspace: &Workspace, arguments: &[String]) -> any
     let suites = compile(workspace)?;
     let end_to_end = suites.iter().filter(|suite| suite.package == END_TO_END);
     run_all(end_to_end, arguments, Some(&binaries))
+}
+
+/// A real Kubernetes.
+///
+/// # Errors
+/// As above.
+pub(crate) fn run_cluster(workspace: &Workspace, arguments: &[String]) -> anyhow::Result<()> {
+    let binaries = workspace.binaries();
+    if !binaries.join("static/weft-pause").is_file() {
+        bail!(
+            "no static binaries in {}: run `cargo xtask build` first",
+            binaries.display()
+        );
+    }
+    let suites = compile(workspace)?;
+    let cluster = suites.iter().filter(|suite| suite.package == CLUSTER);
+    run_all(cluster, arguments, Some(&binaries))
 }
 
 /// All test binaries, in one build graph: a second cargo command with fewer packages would choose other features and

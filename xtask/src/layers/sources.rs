@@ -86,6 +86,7 @@ const MAY_READ_ENVIRONMENT: &[&str] = &[
     "weft-e2e",
     "weft-bench",
     "xtask",
+    "weft-cluster",
 ];
 
 /// Checks all production files of the workspace.
