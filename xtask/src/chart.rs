@@ -10,12 +10,17 @@ use std::{
 use anyhow::{Context, bail};
 use clap::Args;
 
-use crate::{programs, workspace::Workspace};
+use crate::{
+    programs,
+    workspace::{Workspace, cargo},
+};
 
 /// Name of the release and its namespace in everything that is rendered.
 const RELEASE: [&str; 4] = ["weft", "deploy/charts/weft", "--namespace", "weft-system"];
 /// Who changes a template is told this.
 const MADE: &str = "# Made by `cargo xtask chart` from deploy/charts/weft; do not edit.\n";
+/// Why they are a file of their own.
+const CRDS: &str = "# For clusters without Istio, whose own definitions must stay as they are. Made by `cargo xtask chart`.\n";
 /// The chart leaves its namespace to helm; its pods need host paths and capabilities.
 const NAMESPACE: &str = "apiVersion: v1
 kind: Namespace
@@ -35,6 +40,9 @@ pub(crate) struct Options {
     /// The helm to use; else that of PATH, else the one that the cluster tests build.
     #[arg(long, env = "HELM")]
     helm: Option<PathBuf>,
+    /// A weft-operator that is built already; it prints permissions and resource definitions.
+    #[arg(long)]
+    operator: Option<PathBuf>,
 }
 
 /// Renders, and writes or compares.
@@ -45,10 +53,27 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let root = Workspace::load()?.root;
     let helm = Helm::find(options.helm.as_deref(), &root)?;
     programs::run(&mut helm.command(&["lint", "--strict", RELEASE[1]]))?;
-    let mut rendered = vec![(
-        root.join("deploy/manifests/weft.yaml"),
-        format!("{MADE}{NAMESPACE}{}", helm.render(None)?),
-    )];
+    let chart = root.join(RELEASE[1]);
+    let printed = |what: &str| operator(options.operator.as_deref(), what);
+    // First, for the chart carries it.
+    place(
+        &chart.join("files/operator-rbac.yaml"),
+        &printed("rbac")?,
+        options.check,
+    )?;
+    let crds = printed("crds")?;
+    let mut rendered = vec![
+        (
+            root.join("deploy/manifests/weft.yaml"),
+            format!("{MADE}{NAMESPACE}{}", helm.render(None)?),
+        ),
+        // helm leaves definitions alone that are there already, Istio's own for instance; kubectl would not.
+        (chart.join("crds/weft.yaml"), crds.clone()),
+        (
+            root.join("deploy/manifests/crds.yaml"),
+            format!("{CRDS}{crds}"),
+        ),
+    ];
     let mut refused = 0;
     for values in cases(&root.join("deploy/charts/testdata"))? {
         let name = values.file_name().unwrap_or_default().to_string_lossy();
@@ -72,6 +97,19 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     }
     eprintln!("chart: {count} files, {refused} wrong values refused");
     Ok(())
+}
+
+/// What the operator prints.
+fn operator(given: Option<&Path>, what: &str) -> anyhow::Result<String> {
+    let mut command = match given {
+        Some(program) => Command::new(program),
+        None => {
+            let mut command = cargo();
+            command.args(["run", "--quiet", "--package", "weft-operator", "--"]);
+            command
+        }
+    };
+    programs::output(command.arg(what))
 }
 
 fn place(path: &Path, text: &str, check: bool) -> anyhow::Result<()> {
@@ -135,9 +173,9 @@ impl Helm {
         command
     }
 
-    /// The objects that an installation makes, hooks and resource definitions too.
+    /// The objects that an installation makes, apart from resource definitions.
     fn render(&self, values: Option<&Path>) -> anyhow::Result<String> {
-        let mut command = self.command(&["template", "--include-crds"]);
+        let mut command = self.command(&["template"]);
         command.args(RELEASE);
         if let Some(values) = values {
             command.arg("--values").arg(values);
