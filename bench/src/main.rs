@@ -15,6 +15,7 @@ mod peers;
 mod pods;
 mod process;
 mod report;
+mod soak;
 mod weft;
 mod wrk;
 
@@ -40,6 +41,8 @@ enum Command {
     L4(l4::Options),
     /// Pods that come and go: what we add to each, and what is left.
     Pods(pods::Options),
+    /// A million requests: nothing may be left of them.
+    Soak(soak::Options),
     /// (internal) The server behind the proxies.
     #[command(hide = true)]
     Backend {
@@ -90,7 +93,7 @@ fn run() -> anyhow::Result<ExitCode> {
     match &command {
         Command::Backend { http, bulk } => return backend::run(*http, *bulk).map(success),
         Command::Load(options) => return load::run(options).map(success),
-        Command::OneHop(_) | Command::L4(_) | Command::Pods(_) => {}
+        Command::OneHop(_) | Command::L4(_) | Command::Pods(_) | Command::Soak(_) => {}
     }
     let room = match enter().context("cannot make the bench's room")? {
         Side::Outside(code) => return Ok(ExitCode::from(code)),
@@ -105,6 +108,7 @@ fn run() -> anyhow::Result<ExitCode> {
     match command {
         Command::OneHop(options) => one_hop::run(&options, room.directory()).map(success),
         Command::L4(options) => l4::run(&options, room.directory()).map(success),
+        Command::Soak(options) => soak::run(&options, room.directory()).map(success),
         Command::Backend { .. } | Command::Load(_) | Command::Pods(_) => Ok(ExitCode::SUCCESS),
     }
 }

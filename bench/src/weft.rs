@@ -14,7 +14,7 @@ use nix::{
     unistd::Pid,
 };
 use tokio::runtime::Runtime;
-use weft_lab::{Lab, LabConfig, Part};
+use weft_lab::{Lab, LabConfig, Part, verb::metrics::scrape};
 
 use crate::{
     contender::{Contender, Name, Subject},
@@ -111,6 +111,13 @@ impl Weft {
             host: HOST.to_owned(),
             subject: Subject::Pid(pid),
         })
+    }
+
+    /// Series on the proxy's metrics page.
+    pub(crate) fn series(&self) -> anyhow::Result<usize> {
+        let address = *self.lab.proxy_metrics().first().context("no proxy runs")?;
+        let samples = self.runtime.block_on(scrape(address))?;
+        Ok(samples.len())
     }
 }
 
