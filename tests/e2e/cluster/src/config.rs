@@ -40,7 +40,8 @@ impl Progress {
         Self::new(|_| {})
     }
 
-    pub(crate) fn say(&self, line: impl AsRef<str>) {
+    /// Tells one line.
+    pub fn say(&self, line: impl AsRef<str>) {
         (self.0)(line.as_ref());
     }
 }

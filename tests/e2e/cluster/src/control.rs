@@ -158,6 +158,8 @@ fn apiserver(directory: &Path) -> Vec<String> {
         // No kube-proxy runs beside it: a webhook's Service is reached by the addresses of its pods.
         "--enable-aggregator-routing=true".into(),
         "--allow-privileged=true".into(),
+        // Debian's etcd cannot tell how far a watch is, which this would ask every few seconds.
+        "--feature-gates=SizeBasedListCostEstimate=false".into(),
     ]
     .into()
 }

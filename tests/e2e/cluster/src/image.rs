@@ -14,9 +14,10 @@ pub(crate) const COREDNS: &str = "weft.local/coredns:1";
 const SAMPLE: &str = "weft.local/sample:1";
 /// A shell with small tools in one static program (Debian's busybox-static).
 pub(crate) const BUSYBOX: &str = "/bin/busybox";
-/// What tests call in pods.
-const TOOLS: [&str; 12] = [
-    "cat", "echo", "env", "id", "ls", "nc", "nslookup", "ping", "sh", "sleep", "touch", "wget",
+/// What tests call in pods. (`wget -T` of a static busybox crashes: `timeout 5 wget`.)
+const TOOLS: [&str; 13] = [
+    "cat", "echo", "env", "id", "ls", "nc", "nslookup", "ping", "sh", "sleep", "timeout", "touch",
+    "wget",
 ];
 
 /// An image of one static program, which lies in `/bin` and is its entrypoint; add files before it is archived.

@@ -56,8 +56,7 @@ pub const KUBE: Module = Module {
 };
 /// The cluster's DNS.
 pub const COREDNS: Module = Module {
-    takes: "2 minutes",
-    ..module("coredns", &[("coredns", "github.com/coredns/coredns")])
+    ..module("coredns", &[("coredns", ".")])
 };
 /// The package manager that installs Weft.
 pub const HELM: Module = module("helm", &[("helm", "helm.sh/helm/v4/cmd/helm")]);
@@ -100,6 +99,14 @@ pub const CONFORMANCE: Module = Module {
 };
 
 impl Module {
+    /// The folder of its `go.mod`.
+    #[must_use]
+    pub fn source(&self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("programs")
+            .join(self.name)
+    }
+
     /// Builds unless it is in the cache; gives the directory of its programs.
     ///
     /// # Errors
@@ -112,9 +119,7 @@ impl Module {
                 self.name
             );
         };
-        let source = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("programs")
-            .join(self.name);
+        let source = self.source();
         let shelf = cache()?.join("programs");
         let place = shelf.join(format!("{}-{}", self.name, self.key(&source, &go)?));
         if self.is_whole(&place) {

@@ -64,7 +64,7 @@ spec:
 
 fn get(cluster: &Cluster, url: &str) -> String {
     let client = ["-n", "shop", "deploy/client"];
-    let answer = cluster.exec(&client, &["wget", "-q", "-T", "5", "-O", "-", url]);
+    let answer = cluster.exec(&client, &["timeout", "5", "wget", "-q", "-O", "-", url]);
     answer
         .unwrap()
         .text()
@@ -117,7 +117,7 @@ fn reaches_the_other_node(cluster: &Cluster) {
         let answer = get(cluster, &url);
         assert!(answer.contains(r#""service":"server""#), "{url}: {answer}");
     }
-    let unknown = ["wget", "-q", "-T", "5", "-O", "-", "http://nobody/"];
+    let unknown = ["timeout", "5", "wget", "-q", "-O", "-", "http://nobody/"];
     let unknown = cluster.exec(&["-n", "shop", "deploy/client"], &unknown);
     assert!(!unknown.unwrap().success(), "a name that nobody has");
     let token = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";

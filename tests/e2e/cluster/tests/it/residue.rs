@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use weft_cluster::Config;
@@ -120,18 +120,37 @@ fn links() -> usize {
         .count()
 }
 
+/// A failing test must not leave it running.
+struct Owner(Child);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// The real program, killed without a chance to say goodbye.
 #[test]
 fn a_killed_owner_leaves_nothing() {
-    let mut config = Config::for_test("killed").unwrap();
-    config.nodes = 1;
+    let config = Config::for_test("killed").unwrap();
     let mut owner = Command::new(env!("CARGO_BIN_EXE_weft-cluster"))
-        .args(["--name", &config.name, "up", "--foreground", "--nodes", "1"])
+        .args([
+            "--name",
+            &config.name,
+            "up",
+            "--foreground",
+            "--no-dns",
+            "--nodes",
+            "1",
+        ])
         .env_remove("KUBECONFIG")
+        .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
+        .map(Owner)
         .unwrap();
-    let lines = BufReader::new(owner.stderr.take().unwrap()).lines();
+    let lines = BufReader::new(owner.0.stderr.take().unwrap()).lines();
     let mut said = Vec::new();
     for line in lines.map_while(Result::ok) {
         said.push(line);
@@ -141,8 +160,7 @@ fn a_killed_owner_leaves_nothing() {
     }
     assert!(config.directory().exists(), "it did not come up: {said:#?}");
     let traces = Traces::of(&config.directory());
-    assert!(traces.processes() > 10, "{}", traces.processes());
-    owner.kill().unwrap();
-    owner.wait().unwrap();
+    assert!(traces.processes() >= 10, "{}", traces.processes());
+    drop(owner);
     traces.assert_gone();
 }
