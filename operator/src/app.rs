@@ -76,11 +76,11 @@ pub async fn run_until(config: Config, shutdown: CancellationToken) -> anyhow::R
                 leading: lead(&config, client.clone(), &tasks, &shutdown),
             };
             tasks.spawn(shutdown.clone().run_until_cancelled_owned(writer.run()));
-            Door::Tokens(Tokens::new(
+            Door::Tokens(Box::new(Tokens::new(
                 client,
                 &config.namespace,
                 &config.node_accounts,
-            ))
+            )))
         }
     };
     tasks.spawn(

@@ -44,8 +44,12 @@ pub struct Observed {
     pub uid: String,
     /// Number of its spec.
     pub generation: i64,
+    /// Version of the object as a whole.
+    pub resource_version: String,
     /// Conditions that it carries.
     pub conditions: Vec<Condition>,
+    /// What each parent's controller says, as it stands there; only for routes of the Gateway API.
+    pub parents: Vec<serde_json::Value>,
 }
 
 /// One condition of an object, as all Kubernetes APIs have them (`meta/v1.Condition`).

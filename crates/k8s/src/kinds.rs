@@ -264,7 +264,10 @@ impl Kind {
     /// Whether it is policy, whose objects are told in their status what became of them.
     #[must_use]
     pub fn gets_conditions(self) -> bool {
-        matches!(self, Self::VirtualService | Self::DestinationRule)
+        matches!(
+            self,
+            Self::VirtualService | Self::DestinationRule | Self::HTTPRoute
+        )
     }
 
     /// The word in the API's paths.

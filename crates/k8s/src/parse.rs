@@ -195,7 +195,7 @@ const ENVELOPE: [&str; 4] = ["apiVersion", "kind", "status", "metadata"];
 /// Whether the field is one that a user means something by.
 pub(crate) fn is_users(unread: &Unread) -> bool {
     let is_in = |field: &&str| unread.path == *field || is_below(&unread.path, field);
-    !ENVELOPE.iter().any(|field| is_in(&field))
+    !ENVELOPE.iter().any(is_in)
 }
 
 fn is_below(path: &str, field: &str) -> bool {

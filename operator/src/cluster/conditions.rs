@@ -7,11 +7,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use serde_json::Value;
 use weft_compile::{Code, Diagnostic, Level};
+use weft_k8s::Kind;
 
 use crate::published::Published;
 use crate::source::{Condition, Observed, Reference};
 use crate::status::NodeStatus;
+
+mod parents;
 
 /// We understand the object and do what it says.
 pub const ACCEPTED: &str = "Accepted";
@@ -30,7 +34,16 @@ pub struct Wanted {
     /// What it carries now.
     pub observed: Observed,
     /// What it shall carry.
-    pub conditions: Vec<Condition>,
+    pub status: Status,
+}
+
+/// Where a kind has its conditions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// One list for the object.
+    Conditions(Vec<Condition>),
+    /// One list for each parent, with those of other controllers.
+    Parents(Vec<Value>),
 }
 
 /// Since when an object's spec counts.
@@ -107,21 +120,38 @@ impl Ledger {
                 }
             };
             waiting |= programmed.reason == "Pending";
-            let conditions = [(ACCEPTED, accepted(findings)), (PROGRAMMED, programmed)];
-            let conditions = conditions.map(|(kind, said)| complete(kind, said, observed, now));
-            if conditions
-                .iter()
-                .any(|new| !observed.conditions.contains(new))
-            {
-                wanted.push(Wanted {
-                    of: of.clone(),
-                    observed: observed.clone(),
-                    conditions: conditions.into(),
-                });
-            }
+            let route = published.manifests().snapshot.http_routes.get(&of.name);
+            let status = match route.filter(|_| of.kind == Kind::HTTPRoute) {
+                Some(route) => {
+                    let spec = &route.value.spec;
+                    parents::status(spec, findings, &programmed, observed, now)
+                }
+                None => plain(findings, programmed, observed, now),
+            };
+            wanted.extend(status.map(|status| Wanted {
+                of: of.clone(),
+                observed: observed.clone(),
+                status,
+            }));
         }
         (wanted, waiting)
     }
+}
+
+/// One list of conditions for the object, unless it has them already.
+fn plain(
+    findings: &[&Diagnostic],
+    programmed: Condition,
+    observed: &Observed,
+    now: &str,
+) -> Option<Status> {
+    let carried = (&observed.conditions[..], observed.generation);
+    let conditions = [(ACCEPTED, accepted(findings)), (PROGRAMMED, programmed)];
+    let conditions = conditions.map(|(kind, said)| complete(kind, said, carried, now));
+    let different = conditions
+        .iter()
+        .any(|new| !observed.conditions.contains(new));
+    different.then(|| Status::Conditions(conditions.into()))
 }
 
 type ByObject<'a> = BTreeMap<(&'a str, &'a str), Vec<&'a Diagnostic>>;
@@ -232,12 +262,14 @@ impl<'a> Nodes<'a> {
 }
 
 /// Names a condition and gives it its time: the old one unless the status has changed.
-fn complete(kind: &str, said: Condition, observed: &Observed, now: &str) -> Condition {
-    let before = observed
-        .conditions
-        .iter()
-        .find(|before| before.kind == kind);
-    if let Some(before) = before.filter(|before| is_receipt(before, &said, observed)) {
+fn complete(
+    kind: &str,
+    said: Condition,
+    (carried, generation): (&[Condition], i64),
+    now: &str,
+) -> Condition {
+    let before = carried.iter().find(|before| before.kind == kind);
+    if let Some(before) = before.filter(|before| is_receipt(before, &said, generation)) {
         return before.clone();
     }
     let time = before
@@ -245,17 +277,17 @@ fn complete(kind: &str, said: Condition, observed: &Observed, now: &str) -> Cond
         .map_or(now, |before| &before.last_transition_time);
     Condition {
         kind: kind.to_owned(),
-        observed_generation: observed.generation,
+        observed_generation: generation,
         last_transition_time: time.to_owned(),
         ..said
     }
 }
 
 /// Whether `before` is a receipt for this very spec that nothing but a change in who is connected speaks against.
-fn is_receipt(before: &Condition, said: &Condition, observed: &Observed) -> bool {
+fn is_receipt(before: &Condition, said: &Condition, generation: i64) -> bool {
     before.kind == PROGRAMMED
         && before.status == "True"
-        && before.observed_generation == observed.generation
+        && before.observed_generation == generation
         && matches!(said.reason.as_str(), "Programmed" | "Pending" | "NoNodes")
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::MANAGER;
 use super::access::reason;
-use super::conditions::{Ledger, Wanted};
+use super::conditions::{Ledger, Status, Wanted};
 use crate::pipeline::Handle;
 use crate::source::{Observed, Reference};
 use crate::status::Nodes;
@@ -114,11 +114,16 @@ impl Writer {
             match tokio::time::timeout(REQUEST, self.apply(wanted)).await {
                 Ok(Ok(())) => {
                     let mut observed = wanted.observed.clone();
-                    observed.conditions.clone_from(&wanted.conditions);
+                    match &wanted.status {
+                        Status::Conditions(all) => observed.conditions.clone_from(all),
+                        Status::Parents(all) => observed.parents.clone_from(all),
+                    }
                     self.carried.put(wanted.of.clone(), observed);
                 }
-                // Gone, or another object of the same name since.
-                Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {}
+                // Gone, or changed since: the watch will say so.
+                Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {
+                    left = true
+                }
                 Ok(Err(error)) => {
                     left = true;
                     let Reference { kind, name } = &wanted.of;
@@ -135,22 +140,34 @@ impl Writer {
         let Wanted {
             of,
             observed,
-            conditions,
+            status,
         } = wanted;
         let gvk = GroupVersionKind::gvk(of.kind.group(), &observed.version, of.kind.name());
         let resource = ApiResource::from_gvk_with_plural(&gvk, &of.kind.plural());
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), &of.name.namespace, &resource);
-        let body = json!({
-            "apiVersion": resource.api_version,
-            "kind": resource.kind,
-            // The uid makes sure that a new object of the same name is not told about the old one.
-            "metadata": {"name": of.name.name, "namespace": of.name.namespace, "uid": observed.uid},
-            "status": {"conditions": conditions, "observedGeneration": observed.generation},
-        });
-        let parameters = PatchParams::apply(MANAGER).force();
-        api.patch_status(&of.name.name, &parameters, &Patch::Apply(&body))
-            .await?;
+        // The uid makes sure that a new object of the same name is not told about the old one.
+        let mut metadata =
+            json!({"name": of.name.name, "namespace": of.name.namespace, "uid": observed.uid});
+        let (parameters, patch) = match status {
+            Status::Conditions(conditions) => {
+                let status =
+                    json!({"conditions": conditions, "observedGeneration": observed.generation});
+                let body = json!({
+                    "apiVersion": resource.api_version, "kind": resource.kind,
+                    "metadata": metadata, "status": status,
+                });
+                (PatchParams::apply(MANAGER).force(), Patch::Apply(body))
+            }
+            // The list belongs to all controllers and is one value to the API server: written only if nobody else has
+            // written since.
+            Status::Parents(parents) => {
+                metadata["resourceVersion"] = json!(observed.resource_version);
+                let body = json!({"metadata": metadata, "status": {"parents": parents}});
+                (PatchParams::default(), Patch::Merge(body))
+            }
+        };
+        api.patch_status(&of.name.name, &parameters, &patch).await?;
         Ok(())
     }
 }

@@ -49,7 +49,7 @@ pub enum Door {
     #[default]
     Open,
     /// Whoever shows a token of its node.
-    Tokens(Tokens),
+    Tokens(Box<Tokens>),
 }
 
 impl Door {

@@ -16,7 +16,7 @@ use tokio::process::{Child, Command};
 use crate::mesh::free_port;
 
 /// The API server needs some seconds, more on a busy machine.
-const START: Duration = Duration::from_secs(90);
+const START: Duration = Duration::from_secs(180);
 /// Namespace of the operator.
 pub(crate) const NAMESPACE: &str = "weft-system";
 const ADMIN: &str = "admin-token-of-this-test";
@@ -106,30 +106,27 @@ impl ApiServer {
         .spawn()
         .expect("the API server starts");
         self.server = Some(child);
+        let mut last = String::new();
         let ready = async {
-            loop {
-                if self.dir.path().join("certs/apiserver.crt").exists()
-                    && let Ok(client) = try_client(&self.kubeconfig_value(ADMIN)).await
-                {
-                    let request = http::Request::get("/readyz").body(Vec::new()).unwrap();
-                    if client
-                        .request_text(request)
-                        .await
-                        .is_ok_and(|text| text == "ok")
-                    {
-                        return;
-                    }
-                }
+            while let Err(error) = self.readyz().await {
+                last = format!("{error:?}");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         };
         if tokio::time::timeout(START, ready).await.is_err() {
             let log = std::fs::read_to_string(self.dir.path().join("apiserver.log"));
             panic!(
-                "the API server does not become ready: {}",
+                "the API server does not become ready: {last}\n{}",
                 log.unwrap_or_default()
             );
         }
+    }
+
+    async fn readyz(&self) -> anyhow::Result<()> {
+        let client = try_client(&self.kubeconfig_value(ADMIN)).await?;
+        let request = http::Request::get("/readyz").body(Vec::new())?;
+        client.request_text(request).await?;
+        Ok(())
     }
 
     /// kill -9 of the API server.
@@ -152,7 +149,7 @@ impl ApiServer {
         json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
             "clusters": [{"name": "test", "cluster": {
-                "server": format!("https://localhost:{}", self.address.port()),
+                "server": format!("https://127.0.0.1:{}", self.address.port()),
                 "certificate-authority": self.dir.path().join("certs/apiserver.crt"),
             }}],
             "users": [{"name": "test", "user": {"token": token}}],
@@ -364,24 +361,9 @@ fn unreachable_client(address: SocketAddr) -> Client {
     Client::try_from(Config::new(uri)).unwrap()
 }
 
-/// The multi-call binary that `cargo xtask cluster` builds.
+/// The program that has kube-apiserver in it, built if it is not in the cache.
 fn program() -> PathBuf {
-    if let Some(path) = std::env::var_os("WEFT_KUBE_PROGRAM") {
-        return path.into();
-    }
-    let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
-    let cache = home.join(".cache/weft/programs");
-    let found = std::fs::read_dir(&cache).into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> = found
-        .map(|entry| entry.path().join("kube"))
-        .filter(|path| path.is_file())
-        .collect();
-    found.sort_by_key(|path| {
-        std::fs::metadata(path)
-            .and_then(|metadata| metadata.modified())
-            .ok()
-    });
-    found.pop().unwrap_or_else(|| {
-        panic!("no kube-apiserver below {}: run `cargo xtask cluster up` once, or set WEFT_KUBE_PROGRAM", cache.display())
-    })
+    let progress = weft_cluster::Progress::stderr();
+    let built = weft_cluster::programs::KUBE.ensure(&progress);
+    built.expect("Kubernetes can be built").join("kube")
 }

@@ -57,6 +57,7 @@ fn carried(generation: i64, conditions: Vec<Condition>) -> BTreeMap<Reference, O
         uid: "u".to_owned(),
         generation,
         conditions,
+        ..Observed::default()
     };
     [(of(), observed)].into()
 }
@@ -73,8 +74,15 @@ fn node(name: &str, acked: u64) -> NodeStatus {
     }
 }
 
+fn conditions(wanted: &Wanted) -> &[Condition] {
+    match &wanted.status {
+        Status::Conditions(all) => all,
+        Status::Parents(all) => panic!("{all:?}"),
+    }
+}
+
 fn texts(wanted: &[Wanted]) -> Vec<String> {
-    let conditions = wanted.iter().flat_map(|wanted| &wanted.conditions);
+    let conditions = wanted.iter().flat_map(conditions);
     conditions
         .map(|said| {
             format!(
@@ -106,8 +114,8 @@ fn a_policy_is_accepted_then_programmed_and_then_left_alone() {
             "Programmed=True Programmed: generation 7 on 2/2 nodes"
         ]
     );
-    assert_eq!(wanted[0].conditions[0].observed_generation, 3);
-    let after = carried(3, wanted[0].conditions.clone());
+    assert_eq!(conditions(&wanted[0])[0].observed_generation, 3);
+    let after = carried(3, conditions(&wanted[0]).to_vec());
     for nodes in [
         vec![node("a", 7), node("b", 7), node("c", 0)],
         vec![],
@@ -125,7 +133,7 @@ fn a_new_spec_asks_for_a_new_receipt_and_keeps_the_time_of_what_did_not_change()
     ledger.note(&first, &carried(3, Vec::new()));
     let nodes = [node("a", 7)];
     let (wanted, _) = ledger.wanted(&first, &carried(3, Vec::new()), &nodes, NOW);
-    let written = carried(4, wanted[0].conditions.clone());
+    let written = carried(4, conditions(&wanted[0]).to_vec());
     let (wanted, waiting) = ledger.wanted(&first, &written, &nodes, "later");
     assert!(
         wanted.is_empty() && waiting,
@@ -134,7 +142,7 @@ fn a_new_spec_asks_for_a_new_receipt_and_keeps_the_time_of_what_did_not_change()
     let second = published(8, &route(4, "reviews"));
     ledger.note(&second, &written);
     let (wanted, _) = ledger.wanted(&second, &written, &nodes, "later");
-    let [accepted, programmed] = &wanted[0].conditions[..] else {
+    let [accepted, programmed] = conditions(&wanted[0]) else {
         panic!("{wanted:?}");
     };
     assert_eq!(
@@ -176,8 +184,7 @@ fn an_unreadable_object_is_refused_and_a_refusing_node_is_quoted() {
     ledger.note(&broken, &before);
     let (wanted, _) = ledger.wanted(&broken, &before, &[node("a", 7)], NOW);
     assert!(
-        wanted[0]
-            .conditions
+        conditions(&wanted[0])
             .iter()
             .all(|said| said.status == "False"),
         "{wanted:?}"
@@ -195,4 +202,82 @@ fn an_unreadable_object_is_refused_and_a_refusing_node_is_quoted() {
         texts(&wanted)[1],
         "Programmed=False Refused: generation 8 on 0/1 nodes; node a refuses it: no memory"
     );
+}
+
+#[test]
+fn a_route_is_told_for_each_parent_and_other_controllers_keep_their_word() {
+    let route = json!({
+        "metadata": {"name": "reviews", "namespace": "shop", "uid": "u", "generation": 3},
+        "spec": {
+            "parentRefs": [
+                {"group": "", "kind": "Service", "name": "reviews"},
+                {"group": "", "kind": "Service", "name": "nobody"},
+                {"name": "gateway"},
+            ],
+            "rules": [{"backendRefs": [{"name": "reviews", "port": 80}, {"name": "gone", "port": 80}]}],
+        },
+    });
+    let mut manifests = Manifests::default();
+    let objects = [(Kind::Service, service()), (Kind::HTTPRoute, route)];
+    let objects = objects.map(|(kind, object)| parse_object(kind, &object).unwrap());
+    manifests.snapshot = Snapshot::from_objects(objects);
+    let mut compiled = weft_compile::compile(&manifests.snapshot, &Settings::default());
+    let findings = std::mem::take(&mut compiled.diagnostics);
+    let published = Published::default()
+        .next(7, compiled, findings)
+        .made_of(Arc::new(manifests));
+    let of = Reference {
+        kind: Kind::HTTPRoute,
+        ..of()
+    };
+    let other = json!({"parentRef": {"name": "gateway"}, "controllerName": "example.com/gateway", "conditions": []});
+    let observed = Observed {
+        version: "v1".to_owned(),
+        uid: "u".to_owned(),
+        generation: 3,
+        parents: vec![other.clone()],
+        ..Observed::default()
+    };
+    let mut carried: BTreeMap<_, _> = [(of.clone(), observed.clone())].into();
+    let mut ledger = Ledger::default();
+    ledger.note(&published, &carried);
+    let (wanted, _) = ledger.wanted(&published, &carried, &[node("a", 7)], NOW);
+    let Status::Parents(parents) = &wanted[0].status else {
+        panic!("{wanted:?}");
+    };
+    assert_eq!(parents[0], other);
+    let said = |at: usize| {
+        let all = parents[at]["conditions"].as_array().unwrap().iter();
+        all.map(|said| {
+            format!(
+                "{}={}",
+                said["type"].as_str().unwrap(),
+                said["reason"].as_str().unwrap()
+            )
+        })
+        .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        said(1),
+        [
+            "Accepted=Accepted",
+            "ResolvedRefs=BackendNotFound",
+            "Programmed=Programmed"
+        ]
+    );
+    assert_eq!(
+        said(2),
+        [
+            "Accepted=NoMatchingParent",
+            "ResolvedRefs=BackendNotFound",
+            "Programmed=Programmed"
+        ]
+    );
+    let written = Observed {
+        parents: parents.clone(),
+        ..observed
+    };
+    carried.insert(of, written);
+    let (wanted, _) = ledger.wanted(&published, &carried, &[node("a", 9)], "later");
+    assert!(wanted.is_empty(), "{wanted:?}");
 }

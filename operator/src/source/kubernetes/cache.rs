@@ -27,7 +27,7 @@ pub(super) enum Update {
     /// These are all objects of the kind.
     All(Vec<Read>),
     /// One was made or changed.
-    Put(Read),
+    Put(Box<Read>),
     /// One has gone.
     Gone(Name),
 }
@@ -61,7 +61,7 @@ impl Cache {
     /// Takes news; tells whether anything is different now.
     pub(super) fn take(&mut self, kind: Kind, update: Update) -> bool {
         match update {
-            Update::Put(read) => self.put(kind, read),
+            Update::Put(read) => self.put(kind, *read),
             Update::Gone(name) => self.remove(kind, &name),
             Update::All(reads) => {
                 let mut different = self.waiting.remove(&kind);
@@ -178,19 +178,28 @@ mod tests {
             Arc::as_ptr(&rules.get(&Name::new("shop", "a")).unwrap().value)
         };
         let before = pointer(&cache);
-        assert!(!cache.take(Kind::DestinationRule, Update::Put(read("a", "a".into()))));
+        assert!(!cache.take(
+            Kind::DestinationRule,
+            Update::Put(Box::new(read("a", "a".into())))
+        ));
         assert!(!cache.take(
             Kind::DestinationRule,
             Update::All(vec![read("a", "a".into())])
         ));
         assert_eq!(pointer(&cache), before);
-        assert!(cache.take(Kind::DestinationRule, Update::Put(read("a", "b".into()))));
+        assert!(cache.take(
+            Kind::DestinationRule,
+            Update::Put(Box::new(read("a", "b".into())))
+        ));
     }
 
     #[test]
     fn a_new_listing_removes_what_is_not_in_it() {
         let mut cache = cache();
-        cache.take(Kind::DestinationRule, Update::Put(read("broken", 7.into())));
+        cache.take(
+            Kind::DestinationRule,
+            Update::Put(Box::new(read("broken", 7.into()))),
+        );
         assert!(cache.take(
             Kind::DestinationRule,
             Update::All(vec![read("b", "b".into())])
@@ -205,12 +214,21 @@ mod tests {
     #[test]
     fn a_broken_object_keeps_what_it_said_and_is_named() {
         let mut cache = cache();
-        assert!(cache.take(Kind::DestinationRule, Update::Put(read("a", json!([])))));
-        assert!(!cache.take(Kind::DestinationRule, Update::Put(read("a", json!([])))));
+        assert!(cache.take(
+            Kind::DestinationRule,
+            Update::Put(Box::new(read("a", json!([]))))
+        ));
+        assert!(!cache.take(
+            Kind::DestinationRule,
+            Update::Put(Box::new(read("a", json!([]))))
+        ));
         let manifests = cache.manifests().unwrap();
         assert_eq!(manifests.errors[0].name, "shop/a");
         assert_eq!(manifests.snapshot.destination_rules.len(), 1);
-        assert!(cache.take(Kind::DestinationRule, Update::Put(read("a", "a".into()))));
+        assert!(cache.take(
+            Kind::DestinationRule,
+            Update::Put(Box::new(read("a", "a".into())))
+        ));
         assert!(cache.manifests().unwrap().errors.is_empty());
     }
 }

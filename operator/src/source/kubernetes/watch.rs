@@ -112,7 +112,7 @@ impl Watch {
                     continue;
                 }
                 Event::InitDone => Update::All(std::mem::take(&mut listing)),
-                Event::Apply(object) => Update::Put(read(self.kind, object)),
+                Event::Apply(object) => Update::Put(Box::new(read(self.kind, object))),
                 Event::Delete(object) => Update::Gone(name(&object.metadata)),
             };
             if !self.send(update).await {
@@ -180,7 +180,9 @@ fn read(kind: Kind, mut object: DynamicObject) -> Read {
             .to_owned(),
         uid: object.metadata.uid.clone().unwrap_or_default(),
         generation: object.metadata.generation.unwrap_or_default(),
+        resource_version: object.metadata.resource_version.clone().unwrap_or_default(),
         conditions: conditions(&object.data),
+        parents: parents(&object.data),
     });
     let metadata = serde_json::to_value(&object.metadata).unwrap_or_default();
     if let Value::Object(fields) = &mut object.data {
@@ -191,6 +193,12 @@ fn read(kind: Kind, mut object: DynamicObject) -> Read {
         object: parse_object(kind, &object.data),
         observed,
     }
+}
+
+/// What a route's parents say of it.
+fn parents(data: &Value) -> Vec<Value> {
+    let list = data.pointer("/status/parents").and_then(Value::as_array);
+    list.cloned().unwrap_or_default()
 }
 
 /// The conditions that an object carries; what is not one is passed over, somebody else wrote it.
