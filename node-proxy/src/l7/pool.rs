@@ -15,7 +15,7 @@ use super::upstream::Upstream;
 use crate::net::connect::From;
 
 /// Idle connections kept for one key. Whoever has so many requests at once sends them in bursts, and each connection above
-/// the limit would be opened and closed once a burst (docs/adr/0011).
+/// the limit would be opened and closed once a burst (docs/adr/0014).
 const MAX_IDLE_PER_KEY: usize = 256;
 /// Idle connections kept by one worker.
 const MAX_IDLE: usize = 4096;
