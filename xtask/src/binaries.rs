@@ -31,7 +31,7 @@ const PROGRAMS: [(&str, &str); 5] = [
 ];
 
 /// (package, binary) of what goes into images and into nodes of the test cluster, which have no C library of their own.
-const STATIC_PROGRAMS: [(&str, &str); 3] = [
+pub(crate) const STATIC_PROGRAMS: [(&str, &str); 3] = [
     ("weft-lab", "weft-sample"),
     ("weft-cluster", "weft-pause"),
     ("weft-cluster", "weft-cluster"),
@@ -70,6 +70,17 @@ pub(crate) fn build(workspace: &Workspace) -> anyhow::Result<PathBuf> {
 /// # Errors
 /// The compiler fails, or a program is not static.
 pub(crate) fn build_static(workspace: &Workspace) -> anyhow::Result<PathBuf> {
+    build_static_programs(workspace, &STATIC_PROGRAMS)
+}
+
+/// As [`build_static`], of any (package, binary).
+///
+/// # Errors
+/// The compiler fails, or a program is not static.
+pub(crate) fn build_static_programs(
+    workspace: &Workspace,
+    wanted: &[(&str, &str)],
+) -> anyhow::Result<PathBuf> {
     let started = Instant::now();
     let directory = workspace.binaries().join("static");
     fs::create_dir_all(&directory)
@@ -81,19 +92,19 @@ pub(crate) fn build_static(workspace: &Workspace) -> anyhow::Result<PathBuf> {
         .args(["build", "--release", "--target", &host, "--target-dir"])
         .arg(&target)
         .env("RUSTFLAGS", static_flags(workspace));
-    for (package, binary) in STATIC_PROGRAMS {
+    for (package, binary) in wanted {
         command.args(["--package", package, "--bin", binary]);
     }
     eprintln!("building static binaries (a minute the first time)");
     programs::run(&mut command)?;
-    for (_, binary) in STATIC_PROGRAMS {
+    for (_, binary) in wanted {
         let built = target.join(&host).join("release").join(binary);
         check_static(&built)?;
         place(&built, &directory.join(binary))?;
     }
     eprintln!(
         "built {} static binaries in {:.0} s",
-        STATIC_PROGRAMS.len(),
+        wanted.len(),
         started.elapsed().as_secs_f64()
     );
     Ok(directory)

@@ -22,8 +22,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let ready = workspace.binaries().join("static/weft-cluster");
     // Only `up` needs what the checkout says now; the other verbs shall answer at once.
     if !ready.is_file() || options.arguments.iter().any(|argument| argument == "up") {
-        setup::install_missing(&setup::BASE)?;
-        setup::install_missing(&setup::CLUSTER)?;
+        setup::install_cluster()?;
         binaries::build_static(&workspace)?;
     }
     let binaries = workspace.binaries();

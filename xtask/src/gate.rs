@@ -129,7 +129,7 @@ fn run_step(step: Step, workspace: &Workspace, arguments: &[String]) -> anyhow::
         }
         Step::Cluster => {
             require_root()?;
-            setup::install_missing(&setup::CLUSTER)?;
+            setup::install_cluster()?;
             suites::run_cluster(workspace, arguments)
         }
     }

@@ -23,15 +23,27 @@ const BIN: &str = "/usr/local/bin";
 /// Nobody in particular; the chart names the same.
 const NOBODY: &str = "65532:65532";
 
+/// Images that are imported by hand come from nowhere.
+const REGISTRY: &str = "weft.local";
+
 /// What the images are called.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// Host and path before the name.
-    #[arg(long, default_value = "weft.local")]
+    #[arg(long, default_value = REGISTRY)]
     registry: String,
     /// Tag; the workspace's version by default, as the chart's.
     #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
     tag: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            registry: REGISTRY.to_owned(),
+            tag: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
 }
 
 /// Builds the images into `target/weft/images`, one archive (an OCI layout as a tar file) each.

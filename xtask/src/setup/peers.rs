@@ -66,7 +66,11 @@ impl Peers {
     }
 }
 
-fn cache_directory() -> anyhow::Result<PathBuf> {
+/// `~/.cache/weft`: what is downloaded or built once and is not Debian's.
+///
+/// # Errors
+/// Neither `XDG_CACHE_HOME` nor `HOME` is set, or it cannot be made.
+pub(super) fn cache_directory() -> anyhow::Result<PathBuf> {
     let base = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))

@@ -29,6 +29,6 @@ pub use cluster::Cluster;
 pub use config::{Config, Progress};
 pub use image::program_image;
 pub use kubectl::Finished;
-pub use needs::missing;
+pub use needs::{go, missing};
 pub use network::CONTROL_PLANE_IP;
 pub use node::Node;

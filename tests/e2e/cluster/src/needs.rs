@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use nix::unistd::geteuid;
 
 use crate::cgroup;
+use crate::config::cache;
 use crate::image::BUSYBOX;
 
 /// Directories that root's PATH may lack.
@@ -57,6 +58,19 @@ pub(crate) fn check() -> anyhow::Result<()> {
          the packages",
         missing.join("\n  ")
     );
+}
+
+/// The Go that `cargo xtask setup --cluster` has installed because the machine's is too old, else the machine's.
+///
+/// # Errors
+/// There is none.
+pub fn go() -> anyhow::Result<PathBuf> {
+    let own = cache()?.join("go/bin/go");
+    let go = own.is_file().then_some(own).or_else(|| find("go"));
+    go.context(
+        "Go is missing, Kubernetes is built with it: `cargo xtask setup --cluster` installs it, \
+         or put Go 1.26 or newer (https://go.dev/dl) into PATH",
+    )
 }
 
 /// A program in PATH or in the system's directories, or an absolute file.

@@ -112,13 +112,7 @@ impl Module {
     /// # Errors
     /// Go is missing, or the build fails; the compiler's words are in the message.
     pub fn ensure(&self, progress: &Progress) -> anyhow::Result<PathBuf> {
-        let Some(go) = needs::find("go") else {
-            bail!(
-                "Go is missing, {} is built with it: install Go 1.26 or newer (https://go.dev/dl) \
-                 and put it into PATH",
-                self.name
-            );
-        };
+        let go = needs::go()?;
         let source = self.source();
         let shelf = cache()?.join("programs");
         let place = shelf.join(format!("{}-{}", self.name, self.key(&source, &go)?));
