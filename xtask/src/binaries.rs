@@ -61,7 +61,6 @@ pub(crate) fn build(workspace: &Workspace) -> anyhow::Result<PathBuf> {
         .with_context(|| format!("cannot make {}", directory.display()))?;
     build_programs(workspace, &directory)?;
     build_plugin(workspace, &directory)?;
-    build_static(workspace)?;
     Ok(directory)
 }
 

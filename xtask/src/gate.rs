@@ -122,7 +122,9 @@ fn run_step(step: Step, workspace: &Workspace, arguments: &[String]) -> anyhow::
             require_root()?;
             suites::run_privileged(workspace, arguments)
         }
-        Step::Build => binaries::build(workspace).map(drop),
+        Step::Build => binaries::build(workspace)
+            .and_then(|_| binaries::build_static(workspace))
+            .map(drop),
         Step::EndToEnd => {
             require_root()?;
             suites::run_end_to_end(workspace, arguments)

@@ -143,11 +143,7 @@ struct Operator {
 }
 
 impl Serve for Operator {
-    async fn connect(
-        &self,
-        _caller: Caller,
-        incoming: FromNode,
-    ) -> Result<ToNode, Status> {
+    async fn connect(&self, _caller: Caller, incoming: FromNode) -> Result<ToNode, Status> {
         let (send, queue) = mpsc::unbounded_channel();
         let node = Node {
             tables: self.tables.clone(),

@@ -93,11 +93,7 @@ impl Drop for Operator {
 }
 
 impl Serve for Script {
-    async fn connect(
-        &self,
-        _: Caller,
-        mut incoming: FromNode,
-    ) -> Result<ToNode, tonic::Status> {
+    async fn connect(&self, _: Caller, mut incoming: FromNode) -> Result<ToNode, tonic::Status> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let (mut pods, acked, generation) = (
             self.pods.clone(),
