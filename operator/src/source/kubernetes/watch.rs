@@ -30,6 +30,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A watch is opened anew after so many seconds. With [`READ_TIMEOUT`](crate::cluster::access::READ_TIMEOUT) this finds out that
 /// an API server has vanished without a word.
 pub(crate) const WATCH_SECONDS: u32 = 60;
+/// Status of a watch whose place in the history is no longer known (410).
+const EXPIRED: u16 = 410;
 /// Objects in one page of a listing.
 const PAGE: u32 = 500;
 
@@ -97,6 +99,11 @@ impl Watch {
             let event = match event {
                 Ok(event) => event,
                 Err(error) if is_gone(&error) => return,
+                // The usual end of a watch that was away for long: the next step lists anew.
+                Err(watcher::Error::WatchError(status)) if status.code == EXPIRED => {
+                    tracing::debug!(kind = %self.kind, "the watch has expired");
+                    continue;
+                }
                 Err(error) => {
                     self.complain(&error);
                     continue;
