@@ -96,6 +96,9 @@ async fn control(config: Config) -> anyhow::Result<()> {
         Duration::from_secs(config.termination_grace),
     )
     .await;
+    if config.stay_when_drained {
+        shutdown.cancelled().await;
+    }
     stop_tables.cancel();
     // A name that leads nowhere would stay for ever: the next process has another number.
     let _ = std::fs::remove_file(admin_socket(&config));
@@ -172,8 +175,12 @@ fn start_workers(
 }
 
 fn admin_socket(config: &Config) -> PathBuf {
-    let name = format!("proxy-{}.sock", std::process::id());
-    config.run_dir.join(name)
+    let number = match std::process::id() {
+        // The first process of a container, like those of other proxies that share the directory.
+        1 => source::process_start(),
+        pid => u64::from(pid),
+    };
+    config.run_dir.join(format!("proxy-{number}.sock"))
 }
 
 async fn serve_http(

@@ -72,6 +72,10 @@ pub(crate) struct Config {
     /// After SIGTERM, open connections may go on for this many seconds.
     #[arg(long, env = "WEFT_TERMINATION_GRACE", default_value_t = 10)]
     pub(crate) termination_grace: u64,
+    /// When another proxy has taken over and nothing is left to carry, wait for SIGTERM instead of leaving: for
+    /// supervisors that would start it anew, beside its successor (Kubernetes).
+    #[arg(long, env = "WEFT_STAY_WHEN_DRAINED")]
+    pub(crate) stay_when_drained: bool,
     /// Which requests are logged for namespaces that do not say themselves.
     #[arg(long, env = "WEFT_ACCESS_LOG", value_enum, default_value_t = AccessLog::Off)]
     pub(crate) access_log: AccessLog,

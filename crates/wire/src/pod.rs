@@ -64,6 +64,10 @@ pub enum ToAgent {
         version: u32,
         /// Process id, for logs.
         pid: u32,
+        /// When its process began, clock ticks since the machine's start (`/proc/PID/stat`, field 22): tells which of two
+        /// is newer, also where the agent does not see the proxy's process. 0: it does not say.
+        #[serde(default)]
+        started: u64,
     },
     /// A pod that the proxy already serves (it outlived an agent); the same three fds as with `Pod` travel beside it.
     Held(Pod),

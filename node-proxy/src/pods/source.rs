@@ -69,6 +69,7 @@ impl Link {
         self.send(&ToAgent::Hello {
             version: VERSION,
             pid: std::process::id(),
+            started: process_start(),
         });
         for sockets in held {
             let fds = [
@@ -180,6 +181,15 @@ fn decode(bytes: &[u8], fds: Vec<OwnedFd>) -> Result<FromAgent, String> {
         outbound,
         inbound,
     })))
+}
+
+/// When this process began, clock ticks since the machine's start: field 22 of its `stat`, counted after the last `)`.
+/// 0 where it cannot be told.
+pub(crate) fn process_start() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let field = rest.split_ascii_whitespace().nth(19);
+    field.and_then(|ticks| ticks.parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -83,6 +83,24 @@ fn a_drained_proxy_finishes_what_runs_and_leaves() {
     assert_eq!(web.hits(), 23);
 }
 
+/// Under a supervisor that starts whatever ends, a drained proxy that left would come back as the newest of all.
+#[test]
+fn a_drained_proxy_can_be_told_to_wait_for_its_end() {
+    let mut world = World::new();
+    let _web = world.web();
+    let spawn = Spawn {
+        stay: true,
+        ..Spawn::default()
+    };
+    let mut old = world.another(&spawn);
+    world.agent.tell(old.pid(), &ToProxy::Drain);
+    eventually("it has nothing left", || old.log().contains("drained"));
+    assert_eq!(world.dial().get("/").status, 200, "the other one serves");
+    assert!(old.runs() && world.proxy.runs());
+    old.signal(Signal::SIGTERM);
+    assert!(old.ended(Duration::from_secs(5)).success());
+}
+
 #[test]
 fn silent_connections_do_not_keep_a_drained_proxy_for_ever() {
     let mut world = World::new();

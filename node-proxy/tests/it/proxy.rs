@@ -23,6 +23,8 @@ pub(crate) struct Spawn {
     pub(crate) descriptors: Option<u32>,
     /// Value of `--workers`.
     pub(crate) workers: usize,
+    /// With `--stay-when-drained`.
+    pub(crate) stay: bool,
 }
 
 impl Default for Spawn {
@@ -31,6 +33,7 @@ impl Default for Spawn {
             format: "json",
             descriptors: None,
             workers: 2,
+            stay: false,
         }
     }
 }
@@ -65,6 +68,7 @@ impl Proxy {
                 "127.0.0.1:0",
             ])
             .args(["--workers", &spawn.workers.to_string()])
+            .args(spawn.stay.then_some("--stay-when-drained"))
             .args(["--access-log", "all", "--access-log-format", spawn.format])
             .arg("--access-log-file")
             .arg(dir.join(format!("access-{number}")))

@@ -35,8 +35,7 @@ pub(crate) async fn serve(listener: Listener, pods: Rc<Pods>, shutdown: Cancella
         number += 1;
         let (id, pods) = (PeerId(number), Rc::clone(&pods));
         tokio::task::spawn_local(async move {
-            let start = process_start(peer.pid);
-            match proxy(id, start, Rc::new(packets), &pods).await {
+            match proxy(id, peer.pid, Rc::new(packets), &pods).await {
                 Ok(()) => tracing::info!(pid = peer.pid, "proxy disconnected"),
                 Err(error) => tracing::warn!(pid = peer.pid, %error, "proxy dropped"),
             }
@@ -48,8 +47,8 @@ pub(crate) async fn serve(listener: Listener, pods: Rc<Pods>, shutdown: Cancella
     }
 }
 
-async fn proxy(id: PeerId, start: u64, packets: Rc<Packets>, pods: &Rc<Pods>) -> io::Result<()> {
-    let held = tokio::time::timeout(GREETING_DEADLINE, greeting(&packets))
+async fn proxy(id: PeerId, pid: i32, packets: Rc<Packets>, pods: &Rc<Pods>) -> io::Result<()> {
+    let (started, held) = tokio::time::timeout(GREETING_DEADLINE, greeting(&packets))
         .await
         .map_err(|_| {
             io::Error::new(
@@ -57,6 +56,12 @@ async fn proxy(id: PeerId, start: u64, packets: Rc<Packets>, pods: &Rc<Pods>) ->
                 format!("no whole greeting within {GREETING_DEADLINE:?}"),
             )
         })??;
+    // A process in a container of its own has no number here, but knows its beginning itself.
+    let start = if started == 0 {
+        process_start(pid)
+    } else {
+        started
+    };
     let namespaces: BTreeMap<String, NetnsId> = held
         .iter()
         .map(|offer| (offer.pod.uid.clone(), offer.netns.id()))
@@ -73,9 +78,17 @@ async fn proxy(id: PeerId, start: u64, packets: Rc<Packets>, pods: &Rc<Pods>) ->
     }
 }
 
-/// `Hello`, a `Held` per pod, `HeldEnd`.
-async fn greeting(packets: &Packets) -> io::Result<Vec<Offer>> {
-    let Some((ToAgent::Hello { version, pid }, _)) = receive(packets).await? else {
+/// `Hello`, a `Held` per pod, `HeldEnd`: when its process began, and what it holds.
+async fn greeting(packets: &Packets) -> io::Result<(u64, Vec<Offer>)> {
+    let Some((
+        ToAgent::Hello {
+            version,
+            pid,
+            started,
+        },
+        _,
+    )) = receive(packets).await?
+    else {
         return Err(unexpected("its first message is not Hello"));
     };
     if version != VERSION {
@@ -93,7 +106,7 @@ async fn greeting(packets: &Packets) -> io::Result<Vec<Offer>> {
                     tracing::warn!(uid, %error, "a pod that the proxy holds cannot be adopted")
                 }
             },
-            Some((ToAgent::HeldEnd, _)) => return Ok(held),
+            Some((ToAgent::HeldEnd, _)) => return Ok((started, held)),
             Some((other, _)) => {
                 return Err(unexpected(&format!("{other:?} is no part of a greeting")));
             }

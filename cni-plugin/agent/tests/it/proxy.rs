@@ -159,6 +159,7 @@ fn session(shared: &Arc<Shared>, inbox: &mpsc::Receiver<Option<ToAgent>>) -> io:
         &ToAgent::Hello {
             version: VERSION,
             pid: std::process::id(),
+            started: 0,
         },
         &[],
     )?;

@@ -201,6 +201,7 @@ fn a_proxy_of_another_version_is_refused_by_name() {
     let hello = ToAgent::Hello {
         version: VERSION + 1,
         pid: 1,
+        started: 0,
     };
     send_with_fds(socket.as_fd(), &serde_json::to_vec(&hello).unwrap(), &[]).unwrap();
     assert_eq!(
