@@ -45,6 +45,17 @@ pub(crate) struct Options {
     operator: Option<PathBuf>,
 }
 
+impl Options {
+    /// Compare, with what the machine has.
+    pub(crate) fn check() -> Self {
+        Self {
+            check: true,
+            helm: None,
+            operator: None,
+        }
+    }
+}
+
 /// Renders, and writes or compares.
 ///
 /// # Errors

@@ -11,7 +11,7 @@ use anyhow::bail;
 use clap::{Args, ValueEnum};
 
 use crate::{
-    binaries, layers, limits, programs, setup,
+    binaries, chart, images, layers, limits, programs, setup,
     workspace::{Workspace, cargo},
 };
 
@@ -132,7 +132,10 @@ fn run_step(step: Step, workspace: &Workspace, arguments: &[String]) -> anyhow::
         Step::Cluster => {
             require_root()?;
             setup::install_cluster()?;
-            suites::run_cluster(workspace, arguments)
+            images::run(&images::Options::default())?;
+            suites::run_cluster(workspace, arguments)?;
+            // The tests have built helm by now.
+            chart::run(&chart::Options::check())
         }
     }
 }
