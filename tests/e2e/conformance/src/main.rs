@@ -98,8 +98,9 @@ fn run(options: &Options) -> anyhow::Result<bool> {
         prepare::weft(&cluster, &options.binaries, &progress)?;
         progress.say("Weft is installed");
     }
-    if options.placement == Placement::One {
-        cluster.kubectl_ok(&["cordon", "node-2"])?;
+    match options.placement {
+        Placement::One => prepare::keep_together(&cluster)?,
+        Placement::Two => prepare::keep_apart(&cluster)?,
     }
     let file = output.join(format!("{}.log", options.placement.name()));
     let results = run_suite(&cluster, options, (&suite, &output, &file), &progress)?;
@@ -195,7 +196,7 @@ fn check_placement(cluster: &Cluster, placement: Placement) -> anyhow::Result<()
         "get",
         "pods",
         "-n",
-        "gateway-conformance-mesh",
+        prepare::BACKENDS,
         "-o",
         "jsonpath={.items[*].spec.nodeName}",
     ])?;

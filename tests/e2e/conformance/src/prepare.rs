@@ -11,6 +11,8 @@ use weft_oci::{Content, Image};
 
 /// The API server has read new definitions.
 const ESTABLISHED: Duration = Duration::from_secs(60);
+/// The namespace of the suite's two backends.
+pub(crate) const BACKENDS: &str = "gateway-conformance-mesh";
 /// Images that `cargo xtask images` makes, without registry and tag.
 const PARTS: [&str; 3] = ["agent", "proxy", "operator"];
 
@@ -81,6 +83,42 @@ pub(crate) fn definitions(cluster: &Cluster) -> anyhow::Result<()> {
     cluster.wait("condition=Established", &all, ESTABLISHED)
 }
 
+/// All new pods on the first node.
+pub(crate) fn keep_together(cluster: &Cluster) -> anyhow::Result<()> {
+    let nodes = cluster.kubectl_ok(&["get", "nodes", "-o", "name"])?;
+    for node in nodes.lines().skip(1) {
+        cluster.kubectl_ok(&["cordon", node])?;
+    }
+    Ok(())
+}
+
+/// The suite's two backends on different nodes: the scheduler is told that each needs more than half of one. The suite
+/// takes its namespace as it finds it.
+pub(crate) fn keep_apart(cluster: &Cluster) -> anyhow::Result<()> {
+    let path = "jsonpath={.items[0].status.allocatable.cpu}";
+    let cpu = cluster.kubectl_ok(&["get", "nodes", "-o", path])?;
+    let most = milli(&cpu).with_context(|| format!("a node has `{cpu}` CPUs"))? * 6 / 10;
+    cluster.apply(&format!(
+        "apiVersion: v1
+kind: Namespace
+metadata: {{name: {BACKENDS}, labels: {{gateway-conformance: mesh}}}}
+---
+apiVersion: v1
+kind: LimitRange
+metadata: {{name: keep-apart, namespace: {BACKENDS}}}
+spec: {{limits: [{{type: Container, defaultRequest: {{cpu: {most}m}}}}]}}
+"
+    ))
+}
+
+/// `2` or `1930m`.
+fn milli(cpu: &str) -> Option<u64> {
+    match cpu.trim().strip_suffix('m') {
+        Some(milli) => milli.parse().ok(),
+        None => cpu.trim().parse::<u64>().ok().map(|cores| cores * 1000),
+    }
+}
+
 /// Weft, as its guide says: images onto the nodes, chart by helm.
 pub(crate) fn weft(cluster: &Cluster, binaries: &Path, progress: &Progress) -> anyhow::Result<()> {
     if !cluster.is_given() {
@@ -129,4 +167,16 @@ fn module(name: &str) -> anyhow::Result<PathBuf> {
         );
     }
     Ok(text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::milli;
+
+    #[test]
+    fn cpus_are_read() {
+        assert_eq!(milli("2"), Some(2000));
+        assert_eq!(milli("1930m\n"), Some(1930));
+        assert_eq!(milli("x"), None);
+    }
 }
