@@ -1,4 +1,5 @@
-//! Release binaries, all in one directory: what demo, end-to-end tests and bench run is what a user would install.
+//! Release binaries, all in one directory and built by one command: what demo, end-to-end tests, bench and images run is
+//! the same program. All are static, because images and the test cluster's nodes have no C library.
 
 use std::{
     fs,
@@ -21,20 +22,17 @@ const PLUGIN_LIMIT_BYTES: u64 = 3 * 1024 * 1024;
 /// Links the C library in.
 const STATIC_FLAGS: &str = "-C target-feature=+crt-static";
 
-/// (package, binary) of everything but the plugin.
-const PROGRAMS: [(&str, &str); 5] = [
+/// (package, binary) of everything but the plugin. Always all at once: with fewer packages cargo would choose other features
+/// and compile dependencies again.
+const PROGRAMS: [(&str, &str); 8] = [
     ("weft-cli", "weft"),
     ("weft-operator", "weft-operator"),
     ("weft-agent", "weft-agent"),
     ("weft-proxy", "weft-proxy"),
     ("weft-lab", "weft-sample"),
-];
-
-/// (package, binary) of what goes into images and into nodes of the test cluster, which have no C library of their own.
-pub(crate) const STATIC_PROGRAMS: [(&str, &str); 3] = [
-    ("weft-lab", "weft-sample"),
     ("weft-cluster", "weft-pause"),
     ("weft-cluster", "weft-cluster"),
+    ("weft-conformance", "weft-conformance"),
 ];
 
 /// No options yet: the gate and a person build the same.
@@ -64,59 +62,14 @@ pub(crate) fn build(workspace: &Workspace) -> anyhow::Result<PathBuf> {
     Ok(directory)
 }
 
-/// Builds the static programs into `static` beside the other binaries, and gives that directory.
-///
-/// # Errors
-/// The compiler fails, or a program is not static.
-pub(crate) fn build_static(workspace: &Workspace) -> anyhow::Result<PathBuf> {
-    build_static_programs(workspace, &STATIC_PROGRAMS)
-}
-
-/// As [`build_static`], of any (package, binary).
-///
-/// # Errors
-/// The compiler fails, or a program is not static.
-pub(crate) fn build_static_programs(
-    workspace: &Workspace,
-    wanted: &[(&str, &str)],
-) -> anyhow::Result<PathBuf> {
-    let started = Instant::now();
-    let directory = workspace.binaries().join("static");
-    fs::create_dir_all(&directory)
-        .with_context(|| format!("cannot make {}", directory.display()))?;
-    let host = host_triple()?;
-    let target = workspace.target.join("static");
-    let mut command = cargo();
-    command
-        .args(["build", "--release", "--target", &host, "--target-dir"])
-        .arg(&target)
-        .env("RUSTFLAGS", static_flags(workspace));
-    for (package, binary) in wanted {
-        command.args(["--package", package, "--bin", binary]);
-    }
-    eprintln!("building static binaries (a minute the first time)");
-    programs::run(&mut command)?;
-    for (_, binary) in wanted {
-        let built = target.join(&host).join("release").join(binary);
-        check_static(&built)?;
-        place(&built, &directory.join(binary))?;
-    }
-    eprintln!(
-        "built {} static binaries in {:.0} s",
-        wanted.len(),
-        started.elapsed().as_secs_f64()
-    );
-    Ok(directory)
-}
-
-/// Flags of everything that is built into `target/static`; others would build it all again. Paths of this machine are kept
-/// out of the binaries, so that two checkouts give the same images.
-pub(crate) fn static_flags(workspace: &Workspace) -> String {
+/// Paths of this machine are kept out of the binaries, so that two checkouts give the same images. Symbols stay: a backtrace
+/// and a profile are read by people.
+fn static_flags(workspace: &Workspace) -> String {
     let home = std::env::var("CARGO_HOME")
         .unwrap_or_else(|_| format!("{}/.cargo", std::env::var("HOME").unwrap_or_default()));
     let root = workspace.root.display();
     format!(
-        "{STATIC_FLAGS} -C strip=symbols --remap-path-prefix={root}=/weft \
+        "{STATIC_FLAGS} -C strip=debuginfo --remap-path-prefix={root}=/weft \
          --remap-path-prefix={home}=/cargo"
     )
 }
@@ -133,18 +86,23 @@ fn check_static(built: &Path) -> anyhow::Result<()> {
 
 fn build_programs(workspace: &Workspace, directory: &Path) -> anyhow::Result<()> {
     let started = Instant::now();
+    let host = host_triple()?;
+    // Of its own, because other flags would build everything in the usual one again.
+    let target = workspace.target.join("static");
     let mut command = cargo();
-    command.args(["build", "--release"]);
+    command
+        .args(["build", "--release", "--target", &host, "--target-dir"])
+        .arg(&target)
+        .env("RUSTFLAGS", static_flags(workspace));
     for (package, binary) in PROGRAMS {
         command.args(["--package", package, "--bin", binary]);
     }
     eprintln!("building release binaries (a few minutes the first time)");
     programs::run(&mut command)?;
     for (_, binary) in PROGRAMS {
-        place(
-            &workspace.target.join("release").join(binary),
-            &directory.join(binary),
-        )?;
+        let built = target.join(&host).join("release").join(binary);
+        check_static(&built)?;
+        place(&built, &directory.join(binary))?;
     }
     eprintln!(
         "built {} binaries in {:.0} s",
@@ -159,7 +117,7 @@ fn build_programs(workspace: &Workspace, directory: &Path) -> anyhow::Result<()>
 ///
 /// # Errors
 /// The compiler fails, or the plugin is not static or too big.
-pub(crate) fn build_plugin(workspace: &Workspace, directory: &Path) -> anyhow::Result<PathBuf> {
+fn build_plugin(workspace: &Workspace, directory: &Path) -> anyhow::Result<()> {
     let started = Instant::now();
     let host = host_triple()?;
     let target = workspace.target.join("plugin");
@@ -186,21 +144,20 @@ pub(crate) fn build_plugin(workspace: &Workspace, directory: &Path) -> anyhow::R
         bail!("weft-cni has {size} bytes; its limit is {PLUGIN_LIMIT_BYTES}: what does it import?");
     }
     check_static(&built)?;
-    let placed = directory.join("weft-cni");
-    place(&built, &placed)?;
+    place(&built, &directory.join("weft-cni"))?;
     eprintln!(
         "built weft-cni, static, {} KiB, in {:.0} s",
         size / 1024,
         started.elapsed().as_secs_f64()
     );
-    Ok(placed)
+    Ok(())
 }
 
 /// The machine that the compiler builds for by default.
 ///
 /// # Errors
 /// The compiler does not say.
-pub(crate) fn host_triple() -> anyhow::Result<String> {
+fn host_triple() -> anyhow::Result<String> {
     let text = programs::output(Command::new("rustc").arg("-vV"))?;
     text.lines()
         .find_map(|line| line.strip_prefix("host: "))

@@ -19,11 +19,11 @@ pub(crate) struct Options {
 /// Not root and a package is missing, or the build fails.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let workspace = Workspace::load()?;
-    let ready = workspace.binaries().join("static/weft-cluster");
+    let ready = workspace.binaries().join("weft-cluster");
     // Only `up` needs what the checkout says now; the other verbs shall answer at once.
     if !ready.is_file() || options.arguments.iter().any(|argument| argument == "up") {
         setup::install_cluster()?;
-        binaries::build_static(&workspace)?;
+        binaries::build(&workspace)?;
     }
     let binaries = workspace.binaries();
     Err(programs::become_program(

@@ -27,12 +27,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             images::run(&images::Options::default())?;
         }
     }
-    let mut wanted = binaries::STATIC_PROGRAMS.to_vec();
-    wanted.push(("weft-conformance", "weft-conformance"));
-    let directory = binaries::build_static_programs(&workspace, &wanted)?;
-    let binaries = workspace.binaries();
+    let binaries = binaries::build(&workspace)?;
     Err(programs::become_program(
-        &directory.join("weft-conformance"),
+        &binaries.join("weft-conformance"),
         &options.arguments,
         &[("WEFT_BIN_DIR", binaries.as_os_str())],
     ))

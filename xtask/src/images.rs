@@ -13,10 +13,7 @@ use anyhow::Context;
 use clap::Args;
 use weft_oci::{Architecture, Content, Files, Image};
 
-use crate::{
-    binaries, programs, setup,
-    workspace::{Workspace, cargo},
-};
+use crate::{binaries, setup, workspace::Workspace};
 
 /// Where programs lie in every image.
 const BIN: &str = "/usr/local/bin";
@@ -57,7 +54,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let directory = workspace.binaries().join("images");
     fs::create_dir_all(&directory)
         .with_context(|| format!("cannot make {}", directory.display()))?;
-    let programs = Programs::build(&workspace)?;
+    let programs = Programs(binaries::build(&workspace)?);
     for part in ["agent", "proxy", "operator"] {
         let image = programs.image(part, options)?;
         let file = directory.join(format!("weft-{part}.tar"));
@@ -73,38 +70,14 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where the static binaries are.
-struct Programs {
-    directory: PathBuf,
-    plugin: PathBuf,
-}
+/// Where the release binaries are.
+struct Programs(PathBuf);
 
 impl Programs {
-    fn build(workspace: &Workspace) -> anyhow::Result<Self> {
-        let host = binaries::host_triple()?;
-        let target = workspace.target.join("static");
-        let flags = binaries::static_flags(workspace);
-        eprintln!("building static binaries (some minutes the first time)");
-        let mut command = cargo();
-        command.args(["build", "--release", "--target", &host, "--target-dir"]);
-        command.arg(&target).env("RUSTFLAGS", flags);
-        for package in ["weft-agent", "weft-proxy", "weft-operator"] {
-            command.args(["--package", package]);
-        }
-        programs::run(&mut command)?;
-        Ok(Self {
-            directory: target.join(&host).join("release"),
-            plugin: binaries::build_plugin(workspace, &workspace.binaries())?,
-        })
-    }
-
     fn image(&self, part: &str, options: &Options) -> anyhow::Result<Image> {
         let name = format!("weft-{part}");
         let mut files: Files = [
-            (
-                format!("{BIN}/{name}"),
-                program(&self.directory.join(&name))?,
-            ),
+            (format!("{BIN}/{name}"), program(&self.0.join(&name))?),
             // Names are asked of the cluster's DNS; the C library would look for this file.
             (
                 "/etc/nsswitch.conf".to_owned(),
@@ -113,7 +86,10 @@ impl Programs {
         ]
         .into();
         if part == "agent" {
-            files.insert(format!("{BIN}/weft-cni"), program(&self.plugin)?);
+            files.insert(
+                format!("{BIN}/weft-cni"),
+                program(&self.0.join("weft-cni"))?,
+            );
             files.append(&mut iptables::files()?);
         }
         let user = if part == "operator" { NOBODY } else { "" };

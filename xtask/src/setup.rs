@@ -85,7 +85,7 @@ pub(crate) const BENCH: [Need; 5] = [
 ];
 
 /// What a Kubernetes cluster on this machine needs besides; Kubernetes itself is built with Go.
-pub(crate) const CLUSTER: [Need; 6] = [
+pub(crate) const CLUSTER: [Need; 7] = [
     need(
         "/bin/busybox",
         "busybox-static",
@@ -100,6 +100,7 @@ pub(crate) const CLUSTER: [Need; 6] = [
         ..need("containerd", "containerd", "runs the nodes' containers")
     },
     need("runc", "runc", "makes containers for containerd"),
+    need("openssl", "openssl", "certificates of a test's API server"),
     need(
         "conntrack",
         "conntrack",

@@ -109,7 +109,7 @@ pub(crate) fn run_end_to_end(workspace: &Workspace, arguments: &[String]) -> any
 /// As above.
 pub(crate) fn run_cluster(workspace: &Workspace, arguments: &[String]) -> anyhow::Result<()> {
     let binaries = workspace.binaries();
-    if !binaries.join("static/weft-pause").is_file() {
+    if !binaries.join("weft-pause").is_file() {
         bail!(
             "no static binaries in {}: run `cargo xtask build` first",
             binaries.display()

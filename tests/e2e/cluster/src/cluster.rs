@@ -150,7 +150,7 @@ impl Cluster {
             fs::create_dir(directory.join(folder)).context("cannot make a directory")?;
         }
         let pause = directory.join("weft-pause");
-        fs::copy(config.static_binary("weft-pause"), &pause).context("cannot copy weft-pause")?;
+        fs::copy(config.binary("weft-pause"), &pause).context("cannot copy weft-pause")?;
         own.room = Some(Room::make(&directory, &pause, config.detached)?);
         Ok(cluster)
     }
@@ -401,9 +401,9 @@ impl Programs {
 
 /// All nodes at once, each with the images.
 fn boot_all(site: &Site<'_>, config: &Config, programs: &Programs) -> anyhow::Result<Vec<Node>> {
-    let binaries = config.binaries.join("static");
+    let binaries = &config.binaries;
     let pause = image::program_image(image::PAUSE, &binaries.join("weft-pause"))?;
-    let mut archives = vec![pause.archive()?, image::sample(&binaries)?.archive()?];
+    let mut archives = vec![pause.archive()?, image::sample(binaries)?.archive()?];
     if let Some(coredns) = &programs.coredns {
         archives.push(image::program_image(image::COREDNS, coredns)?.archive()?);
     }

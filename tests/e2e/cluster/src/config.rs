@@ -122,7 +122,7 @@ impl Config {
             );
         }
         for file in ["weft-pause", "weft-sample"] {
-            let path = self.static_binary(file);
+            let path = self.binary(file);
             if !path.is_file() {
                 bail!("{} is missing: run `cargo xtask build`", path.display());
             }
@@ -130,8 +130,8 @@ impl Config {
         Ok(())
     }
 
-    pub(crate) fn static_binary(&self, name: &str) -> PathBuf {
-        self.binaries.join("static").join(name)
+    pub(crate) fn binary(&self, name: &str) -> PathBuf {
+        self.binaries.join(name)
     }
 }
 
