@@ -15,10 +15,12 @@ pub(crate) fn pid_namespace(pid: u32) -> Option<String> {
     Some(link.to_string_lossy().into_owned())
 }
 
-/// The process that is `inner` in the pid namespace with this link.
+/// The process that is `inner` in the pid namespace with this link, while it lives.
 pub(crate) fn find(namespace: &str, inner: u32) -> Option<u32> {
     processes().find(|pid| {
-        inner_pid(*pid) == Some(inner) && pid_namespace(*pid).as_deref() == Some(namespace)
+        inner_pid(*pid) == Some(inner)
+            && pid_namespace(*pid).as_deref() == Some(namespace)
+            && start_time(*pid).is_some()
     })
 }
 
