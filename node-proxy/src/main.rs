@@ -1,6 +1,13 @@
 //! The node proxy: carries every captured pod's traffic. Parses its settings and hands over to `app`.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a test that unwraps fails, as it should"
+    )
+)]
 
 mod app;
 mod config;

@@ -41,7 +41,30 @@ pub(crate) enum Body<'c> {
     H1(Incoming<'c>),
 }
 
-impl Body<'_> {
+impl<'c> Body<'c> {
+    /// The body that follows a head on `stream`, as `framing` says.
+    pub(crate) fn after_head(
+        stream: &'c TcpStream,
+        reader: &'c mut Reader,
+        pool: &'c BufferPool,
+        framing: Framing,
+        limits: &Limits,
+    ) -> Self {
+        match framing {
+            Framing::None => Self::Empty,
+            framing => Self::H1(Incoming {
+                stream,
+                reader,
+                pool,
+                decoder: BodyDecoder::new(framing, limits),
+                data: 0,
+                received: 0,
+                ended: false,
+                trailers: None,
+            }),
+        }
+    }
+
     /// What can be had without waiting.
     pub(crate) fn ready(&mut self) -> Result<Chunk<'_>, Broken> {
         match self {
@@ -96,29 +119,7 @@ pub(crate) struct Incoming<'c> {
     trailers: Option<Box<HeaderMap>>,
 }
 
-impl<'c> Incoming<'c> {
-    /// The body that follows a head on `stream`.
-    pub(crate) fn new(
-        stream: &'c TcpStream,
-        reader: &'c mut Reader,
-        pool: &'c BufferPool,
-        framing: Framing,
-        limits: &Limits,
-    ) -> Self {
-        let ended = framing == Framing::None;
-        let decoder = BodyDecoder::new(framing, limits);
-        Self {
-            stream,
-            reader,
-            pool,
-            decoder,
-            data: 0,
-            received: 0,
-            ended,
-            trailers: None,
-        }
-    }
-
+impl Incoming<'_> {
     fn ready(&mut self) -> Result<Chunk<'_>, Broken> {
         while self.data == 0 && !self.ended {
             match self.decoder.decode(self.reader.available())? {

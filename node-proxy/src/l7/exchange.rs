@@ -14,7 +14,7 @@ use weft_h1::{Connection, Framing, Limits, RequestHead, ResponseHead};
 use weft_model::reason::Reason;
 
 use super::attempt::{Failed, Sending, attempt};
-use super::body::{Body, Chunk, Incoming};
+use super::body::{Body, Chunk};
 use super::forward::{Downward, Upward, forward};
 use super::plan::{self, Answer, Decision, Plan, Request};
 use super::pump::{Pump, Sink};
@@ -88,16 +88,8 @@ async fn carry(conn: &Conn, client: &mut Client, mut request: Request, plan: Pla
         deadline,
         limits,
     } = client;
-    let source = match request.framing {
-        Framing::None => Body::Empty,
-        framing => Body::H1(Incoming::new(
-            stream,
-            reader,
-            &conn.worker.buffers,
-            framing,
-            limits,
-        )),
-    };
+    let pool = &conn.worker.buffers;
+    let source = Body::after_head(stream, reader, pool, request.framing, limits);
     let mut body = RequestBody::new(source, plan.keeps_body(&request));
     let mut half = ClientHalf { stream, writer };
     let moved = Cell::new(request.started);
@@ -324,10 +316,7 @@ impl Cx<'_> {
                 writer,
                 ..
             } = &mut *upstream;
-            let mut content = match head.framing {
-                Framing::None => Body::Empty,
-                framing => Body::H1(Incoming::new(stream, reader, pool, framing, self.limits)),
-            };
+            let mut content = Body::after_head(stream, reader, pool, head.framing, self.limits);
             self.moved.set(Instant::now());
             let up = Upward {
                 body: &mut body,
@@ -513,16 +502,8 @@ async fn answer_locally(
         deadline,
         limits,
     } = client;
-    let body = match request.framing {
-        Framing::None => Body::Empty,
-        framing => Body::H1(Incoming::new(
-            stream,
-            reader,
-            &conn.worker.buffers,
-            framing,
-            limits,
-        )),
-    };
+    let pool = &conn.worker.buffers;
+    let body = Body::after_head(stream, reader, pool, request.framing, limits);
     let body = RequestBody::new(body, false);
     let keep = keeps(conn, request, &body);
     let half = ClientHalf { stream, writer };
