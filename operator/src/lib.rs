@@ -4,7 +4,14 @@
 //! generation, [`push`] brings each connected node from what it holds to what it should hold. Nothing is published
 //! before the source has been read once, and nothing is ever stored: what was before a restart is known to the nodes.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a test that unwraps fails, as it should"
+    )
+)]
 
 pub mod app;
 pub mod cluster;

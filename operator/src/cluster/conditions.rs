@@ -182,6 +182,11 @@ fn accepted(findings: &[&Diagnostic]) -> Condition {
     if !errors.is_empty() {
         return said("False", "Invalid", quote(errors.into_iter()));
     }
+    taken(findings, "AcceptedWithWarnings")
+}
+
+/// Accepted; with warnings it names them, under `reason`.
+fn taken(findings: &[&Diagnostic], reason: &str) -> Condition {
     let warnings: Vec<_> = findings
         .iter()
         .filter(|finding| finding.level == Level::Warning)
@@ -189,7 +194,7 @@ fn accepted(findings: &[&Diagnostic]) -> Condition {
     if warnings.is_empty() {
         return said("True", "Accepted", "accepted".to_owned());
     }
-    said("True", "AcceptedWithWarnings", quote(warnings.into_iter()))
+    said("True", reason, quote(warnings.into_iter()))
 }
 
 /// The first findings, one after the other.

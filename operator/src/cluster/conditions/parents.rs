@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use weft_compile::{Code, Diagnostic, Level};
 use weft_k8s::gateway::{HttpRouteSpec, ParentRef};
 
-use super::{ACCEPTED, PROGRAMMED, Status, complete, quote, said};
+use super::{ACCEPTED, PROGRAMMED, Status, complete, quote, said, taken};
 use crate::source::{Condition, Observed};
 
 /// Who we are in a route's status.
@@ -97,14 +97,8 @@ fn accepted(index: usize, findings: &[&Diagnostic]) -> Condition {
     if !errors.is_empty() {
         return said("False", "UnsupportedValue", quote(errors.into_iter()));
     }
-    let warnings: Vec<_> = findings
-        .iter()
-        .filter(|finding| finding.level == Level::Warning)
-        .collect();
-    if warnings.is_empty() {
-        return said("True", "Accepted", "accepted".to_owned());
-    }
-    said("True", "Accepted", quote(warnings.into_iter()))
+    // The Gateway API knows no other reason for a route that is accepted.
+    taken(findings, "Accepted")
 }
 
 fn resolved(findings: &[&Diagnostic]) -> Condition {
