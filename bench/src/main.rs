@@ -2,7 +2,14 @@
 //!
 //! It runs in a room of its own (private mount, pid and network namespaces), so that an interrupted run leaves nothing.
 //! Figures are medians of interleaved rounds; CPU is what the kernel charged to the proxy's processes.
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a test that unwraps fails, as it should"
+    )
+)]
 
 mod backend;
 mod contender;

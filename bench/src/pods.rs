@@ -47,12 +47,6 @@ pub(crate) struct Options {
     /// Directory of Weft's release binaries.
     #[arg(long)]
     binaries: PathBuf,
-    /// Taken for the sake of the other comparisons.
-    #[arg(long, hide = true)]
-    envoy: Option<PathBuf>,
-    /// Taken for the sake of the other comparisons.
-    #[arg(long, hide = true)]
-    traefik: Option<PathBuf>,
 }
 
 /// One run; times in milliseconds.
@@ -127,10 +121,7 @@ pub(crate) fn run(options: &Options, directory: &Path) -> anyhow::Result<()> {
     if failures > 0 || after.records > 0 || after.rules > 0 {
         bail!("{failures} calls failed, {after:?}: nothing is written");
     }
-    let mut text = serde_json::to_string_pretty(&results)?;
-    text.push('\n');
-    fs::write(&options.json, text)
-        .with_context(|| format!("cannot write {}", options.json.display()))
+    report::keep(&options.json, &results)
 }
 
 fn line(row: &Row) -> String {

@@ -85,13 +85,20 @@ pub(crate) fn write<R: Serialize>(
     seconds: u64,
     rows: &[R],
 ) -> anyhow::Result<()> {
-    let file = File {
-        machine: machine(),
-        rounds,
-        seconds,
-        rows,
-    };
-    let mut text = serde_json::to_string_pretty(&file)?;
+    keep(
+        path,
+        &File {
+            machine: machine(),
+            rounds,
+            seconds,
+            rows,
+        },
+    )
+}
+
+/// Writes one file of results and says where.
+pub(crate) fn keep<R: Serialize>(path: &Path, results: &R) -> anyhow::Result<()> {
+    let mut text = serde_json::to_string_pretty(results)?;
     text.push('\n');
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     eprintln!("wrote {}", path.display());

@@ -35,12 +35,6 @@ pub(crate) struct Options {
     /// Directory of Weft's release binaries.
     #[arg(long)]
     binaries: PathBuf,
-    /// Taken for the sake of the other comparisons.
-    #[arg(long, hide = true)]
-    envoy: Option<PathBuf>,
-    /// Taken for the sake of the other comparisons.
-    #[arg(long, hide = true)]
-    traefik: Option<PathBuf>,
 }
 
 /// What the proxy holds.
@@ -102,12 +96,8 @@ pub(crate) fn run(options: &Options, directory: &Path) -> anyhow::Result<()> {
         descriptors_at_rest: at_rest(&contender, before.descriptors)?,
     };
     judge(&result)?;
-    let mut text = serde_json::to_string_pretty(&result)?;
-    text.push('\n');
-    fs::write(&options.json, text)
-        .with_context(|| format!("cannot write {}", options.json.display()))?;
-    eprintln!("nothing is left; wrote {}", options.json.display());
-    Ok(())
+    eprintln!("nothing is left");
+    report::keep(&options.json, &result)
 }
 
 fn judge(result: &Outcome) -> anyhow::Result<()> {

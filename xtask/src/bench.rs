@@ -1,16 +1,21 @@
 //! Builds what is compared and hands over to `weft-bench`, which is a program of its own because load generation must
 //! be release code.
 
+use std::path::Path;
+
 use anyhow::bail;
 use clap::Args;
 
 use crate::{
     binaries, programs,
     setup::{self, Peers},
-    workspace::{Workspace, cargo},
+    workspace::Workspace,
 };
 
-/// Everything but `--no-weft` goes to `weft-bench`; see `cargo xtask bench -- --help`.
+/// What needs the peers that are no Debian packages.
+const COMPARISONS: [&str; 2] = ["one-hop", "l4"];
+
+/// Everything goes to `weft-bench`; see `cargo xtask bench -- --help`.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// Arguments of `weft-bench`: `one-hop`, `l4`, …
@@ -28,20 +33,22 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     }
     setup::install_missing(&setup::BASE)?;
     setup::install_missing(&setup::BENCH)?;
-    let peers = Peers::install()?;
     let workspace = Workspace::load()?;
-    let directory = binaries::build(&workspace)?;
-    programs::run(cargo().args(["build", "--release", "--package", "weft-bench"]))?;
+    let directory = binaries::build_bench(&workspace)?;
     let mut arguments = options.arguments.clone();
-    let paths = [
-        ("--envoy", peers.envoy.as_path()),
-        ("--traefik", peers.traefik.as_path()),
-        ("--binaries", directory.as_path()),
-    ];
     // After the subcommand, which comes first.
-    for (flag, path) in paths {
+    let mut give = |flag: &str, path: &Path| {
         arguments.extend([flag.to_owned(), path.display().to_string()]);
+    };
+    let compares = |word: &String| COMPARISONS.contains(&word.as_str());
+    if options.arguments.first().is_some_and(compares) {
+        let peers = Peers::install()?;
+        give("--envoy", &peers.envoy);
+        give("--traefik", &peers.traefik);
     }
-    let bench = workspace.target.join("release").join("weft-bench");
+    if !options.arguments.is_empty() {
+        give("--binaries", &directory);
+    }
+    let bench = directory.join("weft-bench");
     Err(programs::become_program(&bench, &arguments, &[]))
 }

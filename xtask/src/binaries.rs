@@ -57,8 +57,18 @@ pub(crate) fn build(workspace: &Workspace) -> anyhow::Result<PathBuf> {
     let directory = workspace.binaries();
     fs::create_dir_all(&directory)
         .with_context(|| format!("cannot make {}", directory.display()))?;
-    build_programs(workspace, &directory)?;
+    build_programs(workspace, &directory, &[])?;
     build_plugin(workspace, &directory)?;
+    Ok(directory)
+}
+
+/// As [`build`], with the bench: release code too, and built of the same dependencies.
+///
+/// # Errors
+/// See [`build`].
+pub(crate) fn build_bench(workspace: &Workspace) -> anyhow::Result<PathBuf> {
+    let directory = build(workspace)?;
+    build_programs(workspace, &directory, &[("weft-bench", "weft-bench")])?;
     Ok(directory)
 }
 
@@ -84,7 +94,12 @@ fn check_static(built: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn build_programs(workspace: &Workspace, directory: &Path) -> anyhow::Result<()> {
+/// Builds [`PROGRAMS`] and `more`.
+fn build_programs(
+    workspace: &Workspace,
+    directory: &Path,
+    more: &[(&str, &str)],
+) -> anyhow::Result<()> {
     let started = Instant::now();
     let host = host_triple()?;
     // Of its own, because other flags would build everything in the usual one again.
@@ -94,19 +109,20 @@ fn build_programs(workspace: &Workspace, directory: &Path) -> anyhow::Result<()>
         .args(["build", "--release", "--target", &host, "--target-dir"])
         .arg(&target)
         .env("RUSTFLAGS", static_flags(workspace));
-    for (package, binary) in PROGRAMS {
+    let programs = [&PROGRAMS[..], more].concat();
+    for (package, binary) in &programs {
         command.args(["--package", package, "--bin", binary]);
     }
     eprintln!("building release binaries (a few minutes the first time)");
     programs::run(&mut command)?;
-    for (_, binary) in PROGRAMS {
+    for (_, binary) in &programs {
         let built = target.join(&host).join("release").join(binary);
         check_static(&built)?;
         place(&built, &directory.join(binary))?;
     }
     eprintln!(
         "built {} binaries in {:.0} s",
-        PROGRAMS.len(),
+        programs.len(),
         started.elapsed().as_secs_f64()
     );
     Ok(())

@@ -2,7 +2,14 @@
 //!
 //! Each chore is a module with one entry function. They talk on stderr; a chore that fails returns an error that says
 //! what to do next, and the process exits 1.
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a test that unwraps fails, as it should"
+    )
+)]
 
 mod bench;
 mod binaries;
