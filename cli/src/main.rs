@@ -1,6 +1,13 @@
 //! `weft`, the command line. Each command is a module under `cmd` with its flags and a `run`; only `render` prints.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a test that unwraps fails, as it should"
+    )
+)]
 
 mod cmd;
 mod demo;

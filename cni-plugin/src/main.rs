@@ -1,7 +1,14 @@
 //! The chained CNI plugin: it decides whether a pod is in the mesh, asks the agent on this node, and passes the previous
 //! plugin's result on. It is executed for every pod start, so it holds no runtime, no Kubernetes client and no state;
 //! stdout carries exactly one JSON document or nothing, whatever happens.
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a test that unwraps fails, as it should"
+    )
+)]
 
 mod dispatch;
 mod membership;

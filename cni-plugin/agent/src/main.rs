@@ -1,5 +1,12 @@
 //! The node agent: installs the plugin, enters pods, owns every listening socket.
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a test that unwraps fails, as it should"
+    )
+)]
 
 mod app;
 mod bound;

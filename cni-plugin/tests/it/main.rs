@@ -1,5 +1,10 @@
 //! The real binary, called the way a runtime calls it, beside an agent of the test's own on a socket.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    missing_docs,
+    reason = "tests: unwrapping is failing, and nobody reads their pages"
+)]
 
 use std::io::Write;
 use std::os::fd::AsFd;

@@ -4,7 +4,14 @@
 //! and everything else still compiles. Its output depends on the set of objects only, not on their order, so that
 //! two operators agree. References are resolved here; a node never meets a dangling name.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a test that unwraps fails, as it should"
+    )
+)]
 
 mod cluster;
 mod code;

@@ -4,7 +4,14 @@
 //! afterwards reads it by reference and allocates nothing. No clock, no random source: `now` and dice are arguments, so
 //! that each decision can be repeated and explained.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a test that unwraps fails, as it should"
+    )
+)]
 
 mod address;
 pub mod filter;

@@ -8,7 +8,14 @@
 //! length; [`BodyDecoder`] finds the data in what follows, lent in place. Writing: [`write_request_head`],
 //! [`write_response_head`], [`write_chunk_size`] and [`write_last_chunk`] append to a buffer of the caller's.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a test that unwraps fails, as it should"
+    )
+)]
 
 mod body;
 mod chunk;

@@ -4,7 +4,14 @@
 //! object says beyond them is kept by name (`Located::unread`), so that nobody's field is dropped in silence.
 //! Invariant: one broken document never hides another, and no input panics.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a test that unwraps fails, as it should"
+    )
+)]
 
 pub mod core;
 pub mod duration;

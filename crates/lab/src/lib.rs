@@ -5,7 +5,14 @@
 //! Call [`isolate::enter`] first: everything here expects to run inside the room that it makes, and leaves nothing
 //! behind because of it.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a test that unwraps fails, as it should"
+    )
+)]
 
 pub mod cni;
 mod config;

@@ -3,7 +3,14 @@
 //! Nothing here knows Kubernetes, sockets or protobuf. Types are plain values with serde, because the same bytes
 //! travel to the nodes, lie on their disks and are shown to people (ADR 0002).
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a test that unwraps fails, as it should"
+    )
+)]
 
 pub mod capture;
 pub mod delta;

@@ -5,7 +5,14 @@
 // Some of these kernel interfaces have no safe wrapper (SCM_RIGHTS with truncation, namespace ioctls, a few socket
 // options). Each block states why it is sound; every other crate denies unsafe code.
 #![allow(unsafe_code)]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a test that unwraps fails, as it should"
+    )
+)]
 
 mod inside;
 mod namespace;

@@ -3,7 +3,14 @@
 //! Nothing here reads a clock, a file or a socket: time is an argument, output goes into a buffer. The hot half
 //! ([`Shard`], [`Edge`]) costs a few plain stores per request; all that is expensive happens when somebody scrapes.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a test that unwraps fails, as it should"
+    )
+)]
 
 pub mod access_log;
 pub mod catalogue;

@@ -5,7 +5,14 @@
 //! The same description always gives the same bytes: entries are sorted, owned by root and dated to the epoch, digests
 //! name everything. Nothing is read from disk, clock or environment, so that an image can be compared, cached and signed.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a test that unwraps fails, as it should"
+    )
+)]
 
 mod config;
 mod image;

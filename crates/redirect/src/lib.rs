@@ -4,7 +4,14 @@
 //! rendered as one atomic `iptables-restore` transaction per family ([`iptables`]); only then is anything touched.
 //! Rules live in the pod's namespace alone, apply to new connections alone, and are removed by our own chains, never
 //! by table, for the application may have rules too. `docs/adr/0010-capture-rules.md` has the reasons.
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a test that unwraps fails, as it should"
+    )
+)]
 
 pub mod apply;
 pub mod backend;

@@ -2,7 +2,14 @@
 //! every daemon has. It knows nothing of the mesh; whatever it serves is given to it. Everything runs on a
 //! current-thread runtime, and nothing here is a global but the logger, which the process installs once.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a test that unwraps fails, as it should"
+    )
+)]
 
 pub mod config;
 pub mod http;

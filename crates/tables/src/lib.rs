@@ -4,7 +4,14 @@
 //! A generation counts as good, is acknowledged and is written to disk only after its owner has said that it is in use
 //! ([`Handle::set_applied`]). With the operator away nothing changes.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a test that unwraps fails, as it should"
+    )
+)]
 
 mod backoff;
 mod client;

@@ -44,6 +44,7 @@ fn an_answer_that_breaks_off_resets_the_client() {
             ),
             _ => {
                 conn.send("HTTP/1.1 200 OK\r\n\r\nuntil the end, which is a reset")?;
+                // A reset overtakes what the peer has not read yet, and nobody can see from here when it has.
                 std::thread::sleep(Duration::from_millis(50));
                 conn.reset();
                 Ok(())
@@ -94,6 +95,7 @@ fn a_request_that_breaks_off_is_cut_for_the_server_too() {
 fn a_client_that_half_closes_after_its_request_still_gets_the_answer() {
     let world = World::new();
     let _backend = Backend::http(&world.v1, APP, |_| {
+        // A slow server: the client's end is to be first.
         std::thread::sleep(Duration::from_millis(100));
         ok("late")
     });

@@ -229,6 +229,7 @@ fn any_cut_of_a_stream_of_requests_is_the_same_stream() {
         use std::io::Write as _;
         for pair in cuts.windows(2) {
             writing.write_all(&stream[pair[0]..pair[1]]).unwrap();
+            // A slow client: each piece is to be a read of its own.
             std::thread::sleep(std::time::Duration::from_micros(500));
         }
     });

@@ -1,7 +1,12 @@
 //! Archives as the readers of the world see them: `tar` lists and unpacks them, digests name the blobs, and the same
 //! description gives the same bytes. The runtime's own opinion is asked in the cluster's tests, where containerd imports
 //! images of this library.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    missing_docs,
+    reason = "tests: unwrapping is failing, and nobody reads their pages"
+)]
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};

@@ -7,7 +7,14 @@
 //!
 //! With `KUBECONFIG` set, [`Cluster::up`] takes that cluster instead of making one.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a test that unwraps fails, as it should"
+    )
+)]
 
 mod cgroup;
 mod cluster;

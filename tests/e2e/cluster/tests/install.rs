@@ -1,6 +1,11 @@
 //! Weft as a user installs it: images, helm, a label, traffic that both proxies have seen, an upgrade under load, an orderly
 //! removal after which the pods work on and nothing is left on the nodes.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    missing_docs,
+    reason = "tests: unwrapping is failing, and nobody reads their pages"
+)]
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -9,7 +9,14 @@
 //! - `UPSTREAMS`: URLs (`http://reviews:9080/`, `tcp://store:6379`) called for each ordinary request.
 //! - `DELAY_MS`: waits this long before each ordinary answer.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a test that unwraps fails, as it should"
+    )
+)]
 
 mod answer;
 mod http;
