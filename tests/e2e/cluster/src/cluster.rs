@@ -150,7 +150,7 @@ impl Cluster {
             fs::create_dir(directory.join(folder)).context("cannot make a directory")?;
         }
         let pause = directory.join("weft-pause");
-        fs::copy(config.binary("weft-pause"), &pause).context("cannot copy weft-pause")?;
+        keep(&config.binary("weft-pause"), &pause)?;
         own.room = Some(Room::make(&directory, &pause, config.detached)?);
         Ok(cluster)
     }
@@ -159,11 +159,7 @@ impl Cluster {
     fn furnish(&mut self, config: &Config, programs: &Programs) -> anyhow::Result<()> {
         let progress = &config.progress;
         let directory = config.directory();
-        // A copy on the same file system would do; a link costs no space, and the cache may not go while we run.
-        let kube = directory.join("bin/kube");
-        if fs::hard_link(&programs.kube, &kube).is_err() {
-            fs::copy(&programs.kube, &kube).context("cannot copy kube")?;
-        }
+        keep(&programs.kube, &directory.join("bin/kube"))?;
         symlink("kube", directory.join("bin/kubectl")).context("cannot make a link")?;
         fs::write(directory.join("node.sh"), settings::NODE_SCRIPT)
             .and_then(|()| fs::write(directory.join("resolv.conf"), ""))
@@ -432,6 +428,15 @@ fn import_all(nodes: &[Node], archive: &[u8]) -> anyhow::Result<()> {
             .collect();
         imports.into_iter().try_for_each(joined)
     })
+}
+
+/// Gives the cluster a program that stays when the cache or the build goes meanwhile. A link costs no space, and unlike a
+/// copy it can be run at once: a child that another thread forks keeps a copy open for writing for a moment.
+fn keep(program: &Path, at: &Path) -> anyhow::Result<()> {
+    if fs::hard_link(program, at).is_err() {
+        fs::copy(program, at).with_context(|| format!("cannot copy {}", program.display()))?;
+    }
+    Ok(())
 }
 
 fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, anyhow::Result<T>>) -> anyhow::Result<T> {
