@@ -3,7 +3,11 @@
 //!
 //! `cargo run --release -p weft-operator --example scale [SERVICES] [PODS-PER-SERVICE] [NODES]`
 
-#![allow(clippy::print_stdout, missing_docs)]
+#![allow(
+    clippy::print_stdout,
+    missing_docs,
+    reason = "a program for a terminal, not for import"
+)]
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

@@ -1,5 +1,9 @@
 //! The command as a user runs it.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "tests: unwrapping is failing"
+)]
 
 use std::process::{Command, Output};
 

@@ -100,7 +100,10 @@ impl Packets {
 }
 
 /// Registers a descriptor that we own with the runtime.
-#[allow(deprecated)] // The successor is unsafe, because other types may close their descriptor early; `OwnedFd` does not.
+#[allow(
+    deprecated,
+    reason = "the successor is unsafe, because other types may close their descriptor early; `OwnedFd` does not"
+)]
 fn watched(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(fd, interest)
 }

@@ -1,5 +1,9 @@
 //! What a decision costs: `cargo run --release -p weft-decide --example cost`.
-#![allow(clippy::print_stdout, clippy::unwrap_used)]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a measurement for a terminal: what fails, ends it"
+)]
 
 use std::collections::BTreeMap;
 use std::hint::black_box;

@@ -2,9 +2,11 @@
 //!
 //! Everything here is a thin, blocking, allocation-poor wrapper over one kernel facility. Nothing keeps state but the
 //! thread's own home namespace (and, where it is needed, its own `/proc`), and no function leaves a thread in a namespace that it did not start in.
-// Some of these kernel interfaces have no safe wrapper (SCM_RIGHTS with truncation, namespace ioctls, a few socket
-// options). Each block states why it is sound; every other crate denies unsafe code.
-#![allow(unsafe_code)]
+#![allow(
+    unsafe_code,
+    reason = "some of these kernel interfaces have no safe wrapper (SCM_RIGHTS with truncation, namespace ioctls, a few \
+              socket options); each block states why it is sound, and every other crate denies unsafe code"
+)]
 #![cfg_attr(
     test,
     allow(

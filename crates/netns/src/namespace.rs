@@ -180,8 +180,10 @@ impl<'a> WayHome<'a> {
 }
 
 impl Drop for WayHome<'_> {
-    // Going on would carry this thread's other work into a foreign pod: worse than an interruption of all.
-    #[allow(clippy::disallowed_methods)]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "going on would carry this thread's other work into a foreign pod: worse than an interruption of all"
+    )]
     fn drop(&mut self) {
         if let Err(error) = setns(self.0, CloneFlags::CLONE_NEWNET) {
             eprintln!("fatal: this thread cannot return to its network namespace: {error}");

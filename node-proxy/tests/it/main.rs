@@ -1,7 +1,11 @@
 //! The real `weft-proxy` between real sockets: captured pods are network namespaces, the agent and the operator are
 //! scripted, manifests are what a user would write. Every test has a world of its own and needs root; none skips.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "tests: unwrapping is failing"
+)]
 
 mod agent;
 mod backend;

@@ -2,7 +2,11 @@
 //!
 //! `WEFT_BIN_DIR` names the directory that `cargo xtask build` fills. Needs root, and fails without.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)] // a failing verb is a failing test, where it happened
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failing verb is a failing test, where it happened"
+)]
 
 use std::future::Future;
 use std::path::PathBuf;

@@ -1,6 +1,10 @@
 //! weft-netns against the real kernel. These tests need root and fail without it; all namespaces they make are
 //! nameless, so they end with the test process however it ends.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "tests: unwrapping is failing"
+)]
 
 mod inside;
 mod namespace;
