@@ -11,7 +11,7 @@ use anyhow::bail;
 use clap::{Args, ValueEnum};
 
 use crate::{
-    binaries, chart, images, layers, limits, programs, setup,
+    binaries, chart, conformance, images, layers, limits, programs, setup,
     workspace::{Workspace, cargo},
 };
 
@@ -47,10 +47,12 @@ enum Step {
     EndToEnd,
     /// A real Kubernetes: API server, kubelets, containerd (root, Go).
     Cluster,
+    /// The Gateway API's mesh suite on such a cluster, in both placements (root, Go).
+    Conformance,
 }
 
 /// In the order of the gate.
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step::Format,
     Step::Layers,
     Step::Lints,
@@ -59,6 +61,7 @@ const STEPS: [Step; 8] = [
     Step::Build,
     Step::EndToEnd,
     Step::Cluster,
+    Step::Conformance,
 ];
 
 struct Outcome {
@@ -75,8 +78,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let workspace = Workspace::load()?;
     if !programs::is_root() {
         eprintln!(
-            "gate: not root: the steps root-tests, end-to-end and cluster will fail, because they make \
-             network namespaces"
+            "gate: not root: the steps root-tests, end-to-end, cluster and conformance will fail, \
+             because they make network namespaces"
         );
     }
     let chosen = |step: &Step| options.only.is_empty() || options.only.contains(step);
@@ -138,6 +141,10 @@ fn run_step(step: Step, workspace: &Workspace, arguments: &[String]) -> anyhow::
             suites::run_cluster(workspace, arguments)?;
             // The tests have built helm by now.
             chart::run(&chart::Options::check())
+        }
+        Step::Conformance => {
+            require_root()?;
+            conformance::run_both(workspace)
         }
     }
 }
