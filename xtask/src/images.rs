@@ -1,19 +1,21 @@
 //! Container images without a container engine: static binaries of ours, and for the agent the programs of iptables in both
-//! flavours from this machine's Debian packages. The same inputs give the same bytes.
+//! flavours from Debian packages. The same inputs give the same bytes; several architectures are one archive.
 
 mod iptables;
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     time::Instant,
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use weft_oci::{Architecture, Content, Files, Image};
 
 use crate::{binaries, setup, workspace::Workspace};
+use iptables::Debian;
 
 /// Where programs lie in every image.
 const BIN: &str = "/usr/local/bin";
@@ -22,8 +24,12 @@ const NOBODY: &str = "65532:65532";
 
 /// Images that are imported by hand come from nowhere.
 const REGISTRY: &str = "weft.local";
+/// The mesh's own images, tagged with its version.
+const PARTS: [&str; 3] = ["agent", "proxy", "operator"];
+/// The app of the sample shop changes seldom; manifests name this tag.
+const SAMPLE: &str = "sample:1";
 
-/// What the images are called.
+/// What the images are called, and of what they are made.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// Host and path before the name.
@@ -32,15 +38,40 @@ pub(crate) struct Options {
     /// Tag; the workspace's version by default, as the chart's.
     #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
     tag: String,
+    /// Programs that are built already: ARCHITECTURE=DIRECTORY (amd64, arm64), once for each architecture. Else they are
+    /// built for this machine.
+    #[arg(long = "programs", value_parser = given)]
+    programs: Vec<Given>,
+    /// Root of a Debian system with iptables: ARCHITECTURE=DIRECTORY. This machine's is known.
+    #[arg(long = "debian", value_parser = given)]
+    debian: Vec<Given>,
+    /// Where the archives go [default: target/weft/images].
+    #[arg(long)]
+    out: Option<PathBuf>,
 }
+
+/// A directory for an architecture.
+type Given = (Architecture, PathBuf);
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             registry: REGISTRY.to_owned(),
             tag: env!("CARGO_PKG_VERSION").to_owned(),
+            programs: Vec::new(),
+            debian: Vec::new(),
+            out: None,
         }
     }
+}
+
+fn given(text: &str) -> Result<Given, String> {
+    let (name, directory) = text
+        .split_once('=')
+        .ok_or("give ARCHITECTURE=DIRECTORY, for instance arm64=/srv/arm64")?;
+    let architecture = Architecture::named(name)
+        .ok_or_else(|| format!("`{name}` is no architecture of ours: amd64, arm64"))?;
+    Ok((architecture, directory.into()))
 }
 
 /// Builds the images into `target/weft/images`, one archive (an OCI layout as a tar file) each.
@@ -49,35 +80,76 @@ impl Default for Options {
 /// A build fails, or iptables is not installed and cannot be.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let started = Instant::now();
-    setup::install_missing(&setup::BASE)?;
     let workspace = Workspace::load()?;
-    let directory = workspace.binaries().join("images");
+    let sources = sources(options, &workspace)?;
+    let directory = match &options.out {
+        Some(directory) => directory.clone(),
+        None => workspace.binaries().join("images"),
+    };
     fs::create_dir_all(&directory)
         .with_context(|| format!("cannot make {}", directory.display()))?;
-    let programs = Programs(binaries::build(&workspace)?);
-    for part in ["agent", "proxy", "operator"] {
-        let image = programs.image(part, options)?;
-        let file = directory.join(format!("weft-{part}.tar"));
-        let bytes = image.archive()?;
+    let names = PARTS.map(|part| format!("weft-{part}"));
+    for name in names.iter().map(String::as_str).chain(["weft-sample"]) {
+        let variants = sources
+            .iter()
+            .map(|source| source.image(name, options))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let file = directory.join(format!("{name}.tar"));
+        let bytes = weft_oci::archive(&variants)?;
         fs::write(&file, &bytes).with_context(|| format!("cannot write {}", file.display()))?;
-        let size = bytes.len() as f64 / f64::from(1 << 20);
-        eprintln!("{} ({size:.1} MiB) in {}", image.name, file.display());
+        eprintln!("{}", line(&variants, bytes.len(), &file));
     }
     eprintln!(
-        "built in {:.0} s; import with ctr -n k8s.io image import FILE",
+        "made in {:.0} s; import with ctr -n k8s.io image import FILE",
         started.elapsed().as_secs_f64()
     );
     Ok(())
 }
 
-/// Where the release binaries are.
-struct Programs(PathBuf);
+fn line(variants: &[Image], bytes: usize, file: &Path) -> String {
+    let size = bytes as f64 / f64::from(1 << 20);
+    let name = variants.first().map_or("", |image| image.name.as_str());
+    let platforms: Vec<&str> = variants.iter().map(|v| v.architecture.name()).collect();
+    let (platforms, file) = (platforms.join(", "), file.display());
+    format!("{name} ({platforms}, {size:.1} MiB) in {file}")
+}
 
-impl Programs {
-    fn image(&self, part: &str, options: &Options) -> anyhow::Result<Image> {
-        let name = format!("weft-{part}");
+/// Of what an architecture's images are made.
+struct Source {
+    architecture: Architecture,
+    /// Where the release binaries are.
+    programs: PathBuf,
+    debian: Debian,
+}
+
+/// One source for each architecture.
+fn sources(options: &Options, workspace: &Workspace) -> anyhow::Result<Vec<Source>> {
+    let own = Architecture::own();
+    let mut roots: BTreeMap<Architecture, PathBuf> = options.debian.iter().cloned().collect();
+    roots.entry(own).or_insert_with(|| PathBuf::from("/"));
+    let mut programs: BTreeMap<Architecture, PathBuf> = options.programs.iter().cloned().collect();
+    if programs.is_empty() {
+        setup::install_missing(&setup::BASE)?;
+        programs.insert(own, binaries::build(workspace)?);
+    }
+    let source = |(architecture, programs): (Architecture, PathBuf)| {
+        let name = architecture.name();
+        let Some(root) = roots.get(&architecture) else {
+            bail!("say where Debian's iptables for {name} is: --debian {name}=DIRECTORY");
+        };
+        Ok(Source {
+            architecture,
+            programs,
+            debian: Debian::new(root, architecture),
+        })
+    };
+    programs.into_iter().map(source).collect()
+}
+
+impl Source {
+    fn image(&self, name: &str, options: &Options) -> anyhow::Result<Image> {
         let mut files: Files = [
-            (format!("{BIN}/{name}"), program(&self.0.join(&name))?),
+            (format!("{BIN}/{name}"), self.program(name)?),
             // Names are asked of the cluster's DNS; the C library would look for this file.
             (
                 "/etc/nsswitch.conf".to_owned(),
@@ -85,26 +157,46 @@ impl Programs {
             ),
         ]
         .into();
-        if part == "agent" {
-            files.insert(
-                format!("{BIN}/weft-cni"),
-                program(&self.0.join("weft-cni"))?,
-            );
-            files.append(&mut iptables::files()?);
+        if name == "weft-agent" {
+            files.insert(format!("{BIN}/weft-cni"), self.program("weft-cni")?);
+            files.append(&mut self.debian.iptables()?);
         }
-        let user = if part == "operator" { NOBODY } else { "" };
+        let full = match name {
+            "weft-sample" => format!("{}/{SAMPLE}", options.registry),
+            part => format!("{}/{part}:{}", options.registry, options.tag),
+        };
+        // Agent and proxy enter namespaces.
+        let user = match name {
+            "weft-agent" | "weft-proxy" => "",
+            _ => NOBODY,
+        };
         Ok(Image {
-            name: format!("{}/{name}:{}", options.registry, options.tag),
-            architecture: Architecture::own(),
+            name: full,
+            architecture: self.architecture,
             entrypoint: vec![format!("{BIN}/{name}")],
             env: [("PATH".to_owned(), format!("{BIN}:/usr/sbin"))].into(),
             user: user.to_owned(),
             files,
         })
     }
+
+    fn program(&self, name: &str) -> anyhow::Result<Content> {
+        let path = self.programs.join(name);
+        let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Content::program(bytes))
+    }
 }
 
-fn program(path: &Path) -> anyhow::Result<Content> {
-    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(Content::program(bytes))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_given_for_an_architecture() {
+        let (architecture, directory) = given("arm64=/srv/arm").unwrap();
+        assert_eq!(architecture, Architecture::Arm64);
+        assert_eq!(directory, Path::new("/srv/arm"));
+        assert!(given("/srv").unwrap_err().contains("ARCHITECTURE="));
+        assert!(given("mips=/srv").unwrap_err().contains("`mips`"));
+    }
 }

@@ -15,11 +15,21 @@ pub enum Architecture {
 }
 
 impl Architecture {
-    pub(crate) fn name(self) -> &'static str {
+    /// `amd64` or `arm64`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::Amd64 => "amd64",
             Self::Arm64 => "arm64",
         }
+    }
+
+    /// The architecture of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Amd64, Self::Arm64]
+            .into_iter()
+            .find(|architecture| architecture.name() == name)
     }
 
     /// The architecture that this code was compiled for.
