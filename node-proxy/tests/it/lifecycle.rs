@@ -9,7 +9,7 @@ use weft_wire::pod::{ToAgent, ToProxy};
 use crate::backend::{Backend, echo};
 use crate::client::{Client, Ending};
 use crate::proxy::Spawn;
-use crate::world::{ONE, TCP, World, eventually};
+use crate::world::{ONE, PATIENCE, TCP, World, eventually};
 
 #[test]
 fn every_pod_is_acknowledged_before_ready_is_said() {
@@ -55,13 +55,14 @@ fn a_drained_proxy_finishes_what_runs_and_leaves() {
     assert_eq!(kept.get("/1").status, 200);
     let next = world.another(&Spawn::default());
     world.agent.tell(world.proxy.pid(), &ToProxy::Drain);
-    eventually("it has heard", || world.proxy.log().contains("drain"));
-    // A request on a kept connection is answered, and the client told to come again elsewhere.
-    let answer = kept.get("/2");
-    assert_eq!(
-        (answer.status, answer.header("connection")),
-        (200, Some("close"))
-    );
+    // Requests on a kept connection are answered, and soon the client is told to come again elsewhere.
+    let mut asked = 0;
+    eventually("the client is told", || {
+        asked += 1;
+        let answer = kept.get("/2");
+        assert_eq!(answer.status, 200);
+        answer.header("connection") == Some("close")
+    });
     assert_eq!(kept.ending(), Ending::Closed);
     // New connections are the next proxy's.
     for _ in 0..20 {
@@ -78,9 +79,9 @@ fn a_drained_proxy_finishes_what_runs_and_leaves() {
     stream.half_close();
     assert_eq!(stream.rest().unwrap(), b"");
     drop(stream);
-    assert!(world.proxy.ended(Duration::from_secs(5)).success());
+    assert!(world.proxy.ended(PATIENCE).success());
     assert_eq!(world.dial().get("/4").status, 200);
-    assert_eq!(web.hits(), 23);
+    assert_eq!(web.hits(), 22 + asked);
 }
 
 /// Under a supervisor that starts whatever ends, a drained proxy that left would come back as the newest of all.
@@ -98,7 +99,7 @@ fn a_drained_proxy_can_be_told_to_wait_for_its_end() {
     assert_eq!(world.dial().get("/").status, 200, "the other one serves");
     assert!(old.runs() && world.proxy.runs());
     old.signal(Signal::SIGTERM);
-    assert!(old.ended(Duration::from_secs(5)).success());
+    assert!(old.ended(PATIENCE).success());
 }
 
 #[test]
@@ -109,7 +110,7 @@ fn silent_connections_do_not_keep_a_drained_proxy_for_ever() {
     assert!(silent.is_silent(Duration::from_millis(50)));
     let _next = world.another(&Spawn::default());
     world.agent.tell(world.proxy.pid(), &ToProxy::Drain);
-    assert!(world.proxy.ended(Duration::from_secs(40)).success());
+    assert!(world.proxy.ended(2 * PATIENCE).success());
     assert_eq!(silent.ending(), Ending::Closed);
 }
 
@@ -157,7 +158,7 @@ fn five_handovers_lose_no_request() {
         // A proxy that came before all pods were known may keep a connection to its predecessor for a while.
         others.pop();
         for old in &mut others {
-            assert!(old.ended(Duration::from_secs(45)).success());
+            assert!(old.ended(2 * PATIENCE).success());
         }
     });
 }
@@ -168,7 +169,7 @@ fn connections_wait_while_there_is_no_proxy_and_the_next_one_answers_them() {
     let _web = world.web();
     assert_eq!(world.dial().get("/").status, 200);
     world.proxy.signal(Signal::SIGKILL);
-    world.proxy.ended(Duration::from_secs(5));
+    world.proxy.ended(PATIENCE);
     let mut waiting = world.dial();
     waiting.send("GET / HTTP/1.1\r\nhost: one\r\n\r\n");
     let _next = world.another(&Spawn::default());
@@ -191,7 +192,7 @@ fn without_an_operator_a_restarted_proxy_serves_from_disk() {
         (200, 403)
     );
     world.proxy.signal(Signal::SIGKILL);
-    world.proxy.ended(Duration::from_secs(5));
+    world.proxy.ended(PATIENCE);
     let next = world.another(&Spawn::default());
     let mut client = world.dial();
     assert_eq!(
@@ -269,7 +270,7 @@ fn a_termination_signal_is_an_orderly_end() {
     assert_eq!(client.get("/").status, 200);
     drop(client);
     world.proxy.signal(Signal::SIGTERM);
-    assert_eq!(world.proxy.ended(Duration::from_secs(12)).code(), Some(0));
+    assert_eq!(world.proxy.ended(PATIENCE).code(), Some(0));
     let socket = world
         .dir
         .path()
@@ -306,7 +307,7 @@ fn a_pod_that_the_tables_never_learn_of_is_refused_after_two_seconds() {
     let (ending, took) = crate::client::timed(|| client.ending());
     assert_eq!(ending, Ending::Reset);
     assert!(
-        took > Duration::from_millis(1800) && took < Duration::from_millis(3000),
+        took > Duration::from_millis(1800) && took < Duration::from_millis(5000),
         "{took:?}"
     );
     assert_eq!(web.connections(), 0);
@@ -344,7 +345,7 @@ fn a_service_that_is_asked_for_first_while_the_operator_is_away_is_refused_after
     let (ending, took) = crate::client::timed(|| client.ending());
     assert_eq!(ending, Ending::Reset);
     assert!(
-        took > Duration::from_millis(1800) && took < Duration::from_millis(3000),
+        took > Duration::from_millis(1800) && took < Duration::from_millis(5000),
         "{took:?}"
     );
     assert_eq!(web.connections(), 0);

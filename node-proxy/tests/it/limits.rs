@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::backend::{Backend, echo};
 use crate::client::{Client, Ending};
 use crate::proxy::Spawn;
-use crate::world::{ONE, TCP, World, eventually};
+use crate::world::{ONE, SOON, TCP, World, eventually};
 
 #[test]
 fn without_descriptors_the_accept_loop_waits_and_recovers() {
@@ -98,11 +98,7 @@ fn a_deleted_pods_namespace_is_let_go_at_once() {
     world.agent.drop_pod("uid-v2");
     let begin = std::time::Instant::now();
     eventually("the namespace is closed", || held() == 0);
-    assert!(
-        begin.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        begin.elapsed()
-    );
+    assert!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
 }
 
 #[test]

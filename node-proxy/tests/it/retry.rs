@@ -87,7 +87,7 @@ fn a_backend_that_hangs_is_a_504_within_the_rules_timeout() {
     assert_eq!(answer.status, 504);
     assert!(answer.header("x-weft-reason").is_some());
     assert!(
-        took > Duration::from_millis(1900) && took < Duration::from_millis(3000),
+        took > Duration::from_millis(1900) && took < Duration::from_millis(5000),
         "{took:?}"
     );
     assert_eq!(backend.hits(), 2);
@@ -116,7 +116,7 @@ fn an_answer_that_stalls_in_its_body_ends_with_the_rules_timeout() {
     let (ending, took) = timed(|| client.ending());
     assert_eq!(ending, crate::client::Ending::Reset);
     assert!(
-        took > Duration::from_millis(1900) && took < Duration::from_millis(3000),
+        took > Duration::from_millis(1900) && took < Duration::from_millis(5000),
         "{took:?}"
     );
 }

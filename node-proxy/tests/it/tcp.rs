@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::backend::{Backend, echo};
 use crate::client::{Client, Ending, timed};
-use crate::world::{ANY, ONE, TCP, WEB, World, eventually};
+use crate::world::{ANY, ONE, SOON, TCP, WEB, World, eventually};
 
 #[test]
 fn bytes_are_echoed_with_the_clients_address() {
@@ -39,7 +39,7 @@ fn a_server_that_speaks_first_is_heard_at_once_on_an_undeclared_port() {
         assert_eq!(client.until(b"\r\n").unwrap(), b"220 ready\r\n");
         client
     });
-    assert!(took < Duration::from_millis(500), "{took:?}");
+    assert!(took < SOON, "{took:?}");
     client.send("GET / HTTP/1.1 is not http here\r\n");
     assert_eq!(
         client.until(b"\n").unwrap(),
@@ -171,7 +171,7 @@ fn a_closed_port_is_a_reset_and_fast() {
         client.send("x");
         let (ending, took) = timed(|| client.ending());
         assert_eq!(ending, Ending::Reset);
-        assert!(took < Duration::from_millis(500), "{ip}:{port} {took:?}");
+        assert!(took < SOON, "{ip}:{port} {took:?}");
     }
     eventually("they are counted", || {
         let labels = ["response_flags=\"UF\"", "reporter=\"source\""];

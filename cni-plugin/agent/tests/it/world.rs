@@ -132,9 +132,12 @@ fn ip(args: &str) {
     );
 }
 
+/// Nothing that works takes this long; whoever waits longer has found a hang.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Waits for a condition, at most 10 s.
 pub(crate) fn eventually(what: &str, is: impl FnMut() -> bool) {
-    within(Duration::from_secs(10), what, is);
+    within(PATIENCE, what, is);
 }
 
 /// Waits for a condition.
@@ -421,8 +424,15 @@ impl World {
     /// A pod with its sandbox in one go.
     pub(crate) fn added(&self, namespace: &str, name: &str) -> Sandbox {
         let mut sandbox = self.sandbox(namespace, name, name);
-        self.chain("ADD", &mut sandbox)
-            .unwrap_or_else(|e| panic!("ADD of {name}: {e}\n{}", self.log()));
+        within(PATIENCE, "ADD", || match self.chain("ADD", &mut sandbox) {
+            Ok(()) => true,
+            // "Try again later": a kubelet tears the sandbox down and does.
+            Err(error) if error["code"] == 11 => {
+                self.chain("DEL", &mut sandbox).unwrap();
+                false
+            }
+            Err(error) => panic!("ADD of {name}: {error}\n{}", self.log()),
+        });
         sandbox
     }
 
