@@ -8,6 +8,7 @@
 //! - `LISTEN`: address to bind; default all, both families.
 //! - `UPSTREAMS`: URLs (`http://reviews:9080/`, `tcp://store:6379`) called for each ordinary request.
 //! - `DELAY_MS`: waits this long before each ordinary answer.
+//! - `LOAD`: a URL and how many times a second to call it, so that a pod can be a crowd of visitors.
 
 #![cfg_attr(
     test,
@@ -21,6 +22,7 @@
 mod answer;
 mod http;
 mod identity;
+mod load;
 mod socket;
 mod tcp;
 mod upstream;
@@ -48,6 +50,11 @@ async fn run() -> anyhow::Result<()> {
         let (name, number) = port.rsplit_once(':').unwrap_or(("", port));
         let number: u16 = number.parse().with_context(|| format!("PORTS: `{port}`"))?;
         serve(name, number, &identity).await?;
+    }
+    let load = std::env::var("LOAD").unwrap_or_default();
+    if !load.is_empty() {
+        let (url, period) = load::parse(&load)?;
+        tokio::spawn(load::drive(url, period));
     }
     let mut term = signal(SignalKind::terminate())?;
     let mut int = signal(SignalKind::interrupt())?;
