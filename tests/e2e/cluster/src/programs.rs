@@ -60,6 +60,8 @@ pub const COREDNS: Module = Module {
 };
 /// The package manager that installs Weft.
 pub const HELM: Module = module("helm", &[("helm", "helm.sh/helm/v4/cmd/helm")]);
+/// Prometheus' discovery of Kubernetes' pods, which Debian's Prometheus is built without.
+pub const DISCOVERY: Module = module("discovery", &[("discovery", ".")]);
 /// `cnitool`, and the plugins in a version that speaks CNI 1.1.0.
 pub const CNI: Module = module(
     "cni",
