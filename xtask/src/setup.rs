@@ -5,6 +5,7 @@
 
 mod go;
 mod peers;
+mod python;
 
 use std::{fs, path::Path, process::Command};
 

