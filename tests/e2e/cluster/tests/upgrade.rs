@@ -1,0 +1,203 @@
+//! Weft changed, taken back and removed by people who do not read first: an upgrade and a rollback of the proxies lose no
+//! request, and parts that are deleted in the wrong order leave pods that work, or that work again after one command.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    missing_docs,
+    reason = "tests: unwrapping is failing, and nobody reads their pages"
+)]
+
+mod mesh;
+
+use weft_cluster::{Cluster, Config};
+
+use mesh::{Mesh, PATIENCE, SYSTEM, eventually};
+
+/// A server on the second node, a client on the first.
+const PAIR: &str = include_str!("upgrade/pair.yaml");
+/// Half of the requests for the server get a header of this route.
+const ROUTE: &str = include_str!("upgrade/route.yaml");
+const DEFINITIONS: &str = include_str!("../../../../deploy/manifests/crds.yaml");
+
+#[test]
+fn changed_and_removed_in_any_order() {
+    let config = Config::for_test("upgrade").unwrap();
+    let cluster = Cluster::up(&config).unwrap();
+    let mesh = Mesh::on(&cluster, &config);
+    mesh.install(&["--set", "proxy.drainSeconds=5"]);
+    cluster.apply(PAIR).unwrap();
+    let pair = ["-n", "pair", "deployments", "--all"];
+    cluster
+        .wait("condition=Available", &pair, PATIENCE)
+        .unwrap();
+    eventually("the pair is captured", || holds(mesh.captured() == 2.0));
+    let pods = mesh.pods("pair");
+
+    upgrade_and_rollback_lose_nothing(&mesh);
+    definitions_first(&mesh);
+    operator_first(&mesh);
+    namespace_first(&mesh, &config);
+    assert_eq!(mesh.pods("pair"), pods, "no pod was restarted in all this");
+}
+
+/// `helm upgrade` exchanges the proxies while requests run, `helm rollback` once more.
+fn upgrade_and_rollback_lose_nothing(mesh: &Mesh<'_>) {
+    let lost = while_asking(mesh, || {
+        mesh.upgrade(&["--set", "proxy.accessLog=all"]);
+        assert_eq!(access_log(mesh), "all");
+    });
+    assert_eq!(lost, "", "requests lost by the upgrade");
+    let lost = while_asking(mesh, || {
+        let line = [
+            "rollback",
+            "weft",
+            "1",
+            "-n",
+            "weft-system",
+            "--wait",
+            "--timeout",
+            "3m",
+        ];
+        mesh.helm(&line);
+        assert_eq!(access_log(mesh), "off");
+    });
+    assert_eq!(lost, "", "requests lost by the rollback");
+}
+
+/// Without the definitions the policies are gone; pods and captures stay. Applied again, all is as before.
+fn definitions_first(mesh: &Mesh<'_>) {
+    mesh.cluster.apply(ROUTE).unwrap();
+    eventually("the route is in force", || {
+        holds(answer(mesh).contains("x-route"))
+    });
+    let lost = while_asking(mesh, || {
+        let crds = ["delete", "crd", "virtualservices.networking.istio.io"];
+        mesh.cluster.kubectl_ok(&crds).unwrap();
+        eventually("the route is gone", || {
+            holds(!answer(mesh).contains("x-route"))
+        });
+    });
+    assert_eq!(lost, "", "requests lost with the definitions");
+    mesh.cluster.apply(DEFINITIONS).unwrap();
+    let established = "condition=Established";
+    let crd = ["crd", "virtualservices.networking.istio.io"];
+    mesh.cluster.wait(established, &crd, PATIENCE).unwrap();
+    mesh.cluster.apply(ROUTE).unwrap();
+    eventually("the route is in force again", || {
+        holds(answer(mesh).contains("x-route"))
+    });
+}
+
+/// Without an operator nothing changes; `helm upgrade` brings it back.
+fn operator_first(mesh: &Mesh<'_>) {
+    let lost = while_asking(mesh, || {
+        let delete = [
+            &SYSTEM[..],
+            &["delete", "deployment", "weft-operator", "--wait"],
+        ]
+        .concat();
+        mesh.cluster.kubectl_ok(&delete).unwrap();
+        mesh.upgrade(&[]);
+    });
+    assert_eq!(lost, "", "requests lost without an operator");
+}
+
+/// The namespace goes with everything in it, helm's record too. Captured pods wait for a proxy; the same installation
+/// once more serves them as they are, and lets them leave in order.
+fn namespace_first(mesh: &Mesh<'_>, config: &Config) {
+    let delete = [
+        "delete",
+        "namespace",
+        "weft-system",
+        "--wait",
+        "--timeout=180s",
+    ];
+    mesh.cluster.kubectl_ok(&delete).unwrap();
+    let said = ask(mesh);
+    assert!(
+        !said.success(),
+        "nobody carries it, and nothing goes around the mesh: {said:?}"
+    );
+    // Again from nothing, as the guide says.
+    let mesh = Mesh::on(mesh.cluster, config);
+    mesh.install(&["--set", "proxy.drainSeconds=5"]);
+    eventually("the pair works again", || holds(ask(&mesh).success()));
+    eventually("both are captured", || holds(mesh.captured() == 2.0));
+    mesh.upgrade(&["--set", "leave=true"]);
+    assert!(
+        answer(&mesh).contains("server"),
+        "new connections go directly"
+    );
+    mesh.helm(&["uninstall", "weft", "-n", "weft-system", "--wait"]);
+    mesh.cluster
+        .kubectl_ok(&["delete", "namespace", "weft-system", "--wait"])
+        .unwrap();
+    assert!(answer(&mesh).contains("server"));
+    for node in mesh.cluster.nodes() {
+        let script = "for n in /run/netns/*; do nsenter --net=$n iptables-nft-save | grep WEFT; done; \
+                      ls /etc/cni/net.d | grep weft; ls -A /run/weft /var/lib/weft | grep -v :";
+        let left = node.exec(&["sh", "-c", script]).unwrap().stdout;
+        assert_eq!(left.trim(), "", "left on {}", node.name());
+    }
+}
+
+/// One request from node to node, with the answer's headers.
+fn ask(mesh: &Mesh<'_>) -> weft_cluster::Finished {
+    let get = [
+        "timeout",
+        "5",
+        "wget",
+        "-S",
+        "-q",
+        "-O",
+        "-",
+        "http://server/",
+    ];
+    mesh.cluster
+        .exec(&["-n", "pair", "deploy/client"], &get)
+        .unwrap()
+}
+
+fn answer(mesh: &Mesh<'_>) -> String {
+    let said = ask(mesh);
+    // busybox' wget prints headers on standard error.
+    format!("{}{}", said.stdout, said.stderr)
+}
+
+/// Does something while the client asks twenty times a second; gives what it says of lost requests.
+fn while_asking(mesh: &Mesh<'_>, act: impl FnOnce()) -> String {
+    let script = "rm -f /tmp/stop; n=0; until [ -e /tmp/stop ]; do \
+                  timeout 5 wget -q -O /dev/null http://server/ || echo lost after $n; n=$((n+1)); sleep 0.05; done; \
+                  echo asked $n";
+    let client = ["-n", "pair", "deploy/client"];
+    let said = std::thread::scope(|scope| {
+        let load = scope.spawn(|| mesh.cluster.exec(&client, &["sh", "-c", script]).unwrap());
+        let acted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act));
+        mesh.cluster.exec(&client, &["touch", "/tmp/stop"]).unwrap();
+        let said = load.join().unwrap().text().unwrap();
+        if let Err(why) = acted {
+            std::panic::resume_unwind(why);
+        }
+        said
+    });
+    let (lost, asked) = said.split_at(said.find("asked").unwrap());
+    eprintln!("{}", asked.trim());
+    lost.to_owned()
+}
+
+/// The value that the running proxies have.
+fn access_log(mesh: &Mesh<'_>) -> String {
+    let proxies = [&["daemonset/weft-proxy"][..], &SYSTEM].concat();
+    let proxies = mesh.cluster.get(&proxies).unwrap();
+    let container = &proxies["spec"]["template"]["spec"]["containers"][0];
+    let env = container["env"].as_array().unwrap();
+    let value = env.iter().find(|e| e["name"] == "WEFT_ACCESS_LOG").unwrap();
+    value["value"].as_str().unwrap().to_owned()
+}
+
+fn holds(is: bool) -> Result<(), String> {
+    match is {
+        true => Ok(()),
+        false => Err("it is not so".to_owned()),
+    }
+}
