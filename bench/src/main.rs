@@ -12,6 +12,7 @@
 )]
 
 mod backend;
+mod cluster;
 mod contender;
 mod ground;
 mod idle;
@@ -50,6 +51,8 @@ enum Command {
     Pods(pods::Options),
     /// A million requests: nothing may be left of them.
     Soak(soak::Options),
+    /// A real Kubernetes: a pod's start, a label, a route, memory, a thousand Services.
+    Cluster(cluster::Options),
     /// (internal) The server behind the proxies.
     #[command(hide = true)]
     Backend {
@@ -100,6 +103,8 @@ fn run() -> anyhow::Result<ExitCode> {
     match &command {
         Command::Backend { http, bulk } => return backend::run(*http, *bulk).map(success),
         Command::Load(options) => return load::run(options).map(success),
+        // A cluster has a room of its own.
+        Command::Cluster(options) => return cluster::run(options).map(success),
         Command::OneHop(_) | Command::L4(_) | Command::Pods(_) | Command::Soak(_) => {}
     }
     let room = match enter().context("cannot make the bench's room")? {
@@ -116,7 +121,9 @@ fn run() -> anyhow::Result<ExitCode> {
         Command::OneHop(options) => one_hop::run(&options, room.directory()).map(success),
         Command::L4(options) => l4::run(&options, room.directory()).map(success),
         Command::Soak(options) => soak::run(&options, room.directory()).map(success),
-        Command::Backend { .. } | Command::Load(_) | Command::Pods(_) => Ok(ExitCode::SUCCESS),
+        Command::Backend { .. } | Command::Load(_) | Command::Pods(_) | Command::Cluster(_) => {
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

@@ -7,13 +7,16 @@ use anyhow::bail;
 use clap::Args;
 
 use crate::{
-    binaries, programs,
+    binaries, images, programs,
     setup::{self, Peers},
     workspace::Workspace,
 };
 
 /// What needs the peers that are no Debian packages.
 const COMPARISONS: [&str; 2] = ["one-hop", "l4"];
+
+/// What needs a Kubernetes and Weft's images.
+const CLUSTER: &str = "cluster";
 
 /// Everything goes to `weft-bench`; see `cargo xtask bench -- --help`.
 #[derive(Args, Debug)]
@@ -34,14 +37,18 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     setup::install_missing(&setup::BASE)?;
     setup::install_missing(&setup::BENCH)?;
     let workspace = Workspace::load()?;
+    let first = options.arguments.first().map(String::as_str);
+    if first == Some(CLUSTER) {
+        setup::install_cluster()?;
+        images::run(&images::Options::default())?;
+    }
     let directory = binaries::build_bench(&workspace)?;
     let mut arguments = options.arguments.clone();
     // After the subcommand, which comes first.
     let mut give = |flag: &str, path: &Path| {
         arguments.extend([flag.to_owned(), path.display().to_string()]);
     };
-    let compares = |word: &String| COMPARISONS.contains(&word.as_str());
-    if options.arguments.first().is_some_and(compares) {
+    if first.is_some_and(|word| COMPARISONS.contains(&word)) {
         let peers = Peers::install()?;
         give("--envoy", &peers.envoy);
         give("--traefik", &peers.traefik);

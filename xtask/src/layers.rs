@@ -87,7 +87,10 @@ pub(crate) const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("weft-e2e", &["weft-lab", "weft-model", "weft-netns"]),
     ("weft-cluster", &["weft-netns", "weft-oci"]),
     ("weft-conformance", &["weft-cluster", "weft-oci"]),
-    ("weft-bench", &["weft-lab", "weft-model", "weft-netns"]),
+    (
+        "weft-bench",
+        &["weft-cluster", "weft-lab", "weft-model", "weft-netns"],
+    ),
     ("xtask", &["weft-oci"]),
 ];
 
