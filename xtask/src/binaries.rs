@@ -62,6 +62,21 @@ pub(crate) fn build(workspace: &Workspace) -> anyhow::Result<PathBuf> {
     Ok(directory)
 }
 
+/// As [`build`] in another checkout, or its plugin alone.
+///
+/// # Errors
+/// See [`build`].
+pub(crate) fn build_in(checkout: &Workspace, plugin_only: bool) -> anyhow::Result<PathBuf> {
+    if !plugin_only {
+        return build(checkout);
+    }
+    let directory = checkout.binaries();
+    fs::create_dir_all(&directory)
+        .with_context(|| format!("cannot make {}", directory.display()))?;
+    build_plugin(checkout, &directory)?;
+    Ok(directory)
+}
+
 /// As [`build`], with the bench: release code too, and built of the same dependencies.
 ///
 /// # Errors
@@ -108,6 +123,7 @@ fn build_programs(
     command
         .args(["build", "--release", "--target", &host, "--target-dir"])
         .arg(&target)
+        .current_dir(&workspace.root)
         .env("RUSTFLAGS", static_flags(workspace));
     let programs = [&PROGRAMS[..], more].concat();
     for (package, binary) in &programs {
@@ -150,7 +166,8 @@ fn build_plugin(workspace: &Workspace, directory: &Path) -> anyhow::Result<()> {
             ])
             .arg("--target-dir")
             .arg(&target)
-            .env("RUSTFLAGS", STATIC_FLAGS),
+            .current_dir(&workspace.root)
+            .env("RUSTFLAGS", static_flags(workspace)),
     )?;
     let built = target.join(&host).join("cni").join("weft-cni");
     let size = fs::metadata(&built)

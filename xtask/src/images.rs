@@ -38,14 +38,14 @@ pub(crate) struct Options {
     /// Tag; the workspace's version by default, as the chart's.
     #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
     tag: String,
-    /// Programs that are built already: ARCHITECTURE=DIRECTORY (amd64, arm64), once for each architecture. Else they are
-    /// built for this machine.
+    /// Programs that are built already: ARCHITECTURE=DIRECTORY (amd64, arm64) once for each architecture, or a directory
+    /// of this machine's own. Else they are built.
     #[arg(long = "programs", value_parser = given)]
     programs: Vec<Given>,
     /// Root of a Debian system with iptables: ARCHITECTURE=DIRECTORY. This machine's is known.
     #[arg(long = "debian", value_parser = given)]
     debian: Vec<Given>,
-    /// Where the archives go [default: target/weft/images].
+    /// Where the archives go [default: `images` beside the programs].
     #[arg(long)]
     out: Option<PathBuf>,
 }
@@ -66,9 +66,9 @@ impl Default for Options {
 }
 
 fn given(text: &str) -> Result<Given, String> {
-    let (name, directory) = text
-        .split_once('=')
-        .ok_or("give ARCHITECTURE=DIRECTORY, for instance arm64=/srv/arm64")?;
+    let Some((name, directory)) = text.split_once('=') else {
+        return Ok((Architecture::own(), text.into()));
+    };
     let architecture = Architecture::named(name)
         .ok_or_else(|| format!("`{name}` is no architecture of ours: amd64, arm64"))?;
     Ok((architecture, directory.into()))
@@ -82,9 +82,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let started = Instant::now();
     let workspace = Workspace::load()?;
     let sources = sources(options, &workspace)?;
-    let directory = match &options.out {
-        Some(directory) => directory.clone(),
-        None => workspace.binaries().join("images"),
+    let directory = match (&options.out, options.programs.first()) {
+        (Some(out), _) => out.clone(),
+        (None, Some((_, programs))) => programs.join("images"),
+        (None, None) => workspace.binaries().join("images"),
     };
     fs::create_dir_all(&directory)
         .with_context(|| format!("cannot make {}", directory.display()))?;
@@ -196,7 +197,7 @@ mod tests {
         let (architecture, directory) = given("arm64=/srv/arm").unwrap();
         assert_eq!(architecture, Architecture::Arm64);
         assert_eq!(directory, Path::new("/srv/arm"));
-        assert!(given("/srv").unwrap_err().contains("ARCHITECTURE="));
+        assert_eq!(given("/srv").unwrap().0, Architecture::own());
         assert!(given("mips=/srv").unwrap_err().contains("`mips`"));
     }
 }

@@ -23,6 +23,7 @@ mod images;
 mod layers;
 mod limits;
 mod programs;
+mod reproduce;
 mod setup;
 mod sources;
 mod workspace;
@@ -49,6 +50,8 @@ enum Chore {
     Build(binaries::Options),
     /// Build container images into target/weft/images, without a container engine.
     Images(images::Options),
+    /// Build from two places and compare: the same commit gives the same programs.
+    Reproduce(reproduce::Options),
     /// Render the chart's plain manifests and goldens (needs helm).
     Chart(chart::Options),
     /// Install what is missing, build, and run the demo mesh on this machine (needs root).
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Chore::Test(options) => gate::run(&options),
         Chore::Build(options) => binaries::run(&options),
         Chore::Images(options) => images::run(&options),
+        Chore::Reproduce(options) => reproduce::run(&options),
         Chore::Chart(options) => chart::run(&options),
         Chore::Demo(options) => demo::run(&options),
         Chore::Cluster(options) => cluster::run(&options),
