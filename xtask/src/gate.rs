@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use clap::{Args, ValueEnum};
 
+use suites::Length;
+
 use crate::{
     binaries, chart, conformance, images, layers, limits, programs, setup,
     workspace::{Workspace, cargo},
@@ -49,6 +51,8 @@ enum Step {
     Cluster,
     /// The Gateway API's mesh suite on such a cluster, in both placements (root, Go).
     Conformance,
+    /// Tests of `cluster` that take minutes: reboots, nodes that are given up. By hand only, as `--only long-cluster`.
+    LongCluster,
 }
 
 /// In the order of the gate.
@@ -63,6 +67,9 @@ const STEPS: [Step; 9] = [
     Step::Cluster,
     Step::Conformance,
 ];
+
+/// Not part of the gate; run when they are named.
+const BY_HAND: [Step; 1] = [Step::LongCluster];
 
 struct Outcome {
     step: Step,
@@ -82,9 +89,12 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
              because they make network namespaces"
         );
     }
-    let chosen = |step: &Step| options.only.is_empty() || options.only.contains(step);
+    let chosen = |step: &Step| match options.only.as_slice() {
+        [] => !BY_HAND.contains(step),
+        only => only.contains(step),
+    };
     let mut outcomes: Vec<Outcome> = Vec::new();
-    for step in STEPS.into_iter().filter(chosen) {
+    for step in STEPS.into_iter().chain(BY_HAND).filter(chosen) {
         eprintln!("\n=== {}", name(step));
         let started = Instant::now();
         let result = run_step(step, &workspace, &options.test_arguments);
@@ -138,13 +148,19 @@ fn run_step(step: Step, workspace: &Workspace, arguments: &[String]) -> anyhow::
             require_root()?;
             setup::install_cluster()?;
             images::run(&images::Options::default())?;
-            suites::run_cluster(workspace, arguments)?;
+            suites::run_cluster(workspace, Length::Short, arguments)?;
             // The tests have built helm by now.
             chart::run(&chart::Options::check())
         }
         Step::Conformance => {
             require_root()?;
             conformance::run_both(workspace)
+        }
+        Step::LongCluster => {
+            require_root()?;
+            setup::install_cluster()?;
+            images::run(&images::Options::default())?;
+            suites::run_cluster(workspace, Length::Long, arguments)
         }
     }
 }

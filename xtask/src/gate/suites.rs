@@ -33,6 +33,18 @@ const CLUSTER: &str = "weft-cluster";
 /// Where end-to-end tests find the release binaries.
 const BINARIES_VARIABLE: &str = "WEFT_BIN_DIR";
 
+/// Tests of the cluster whose names begin so take minutes.
+const LONG: &str = "long_";
+
+/// Which tests of the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// The gate's.
+    Short,
+    /// Those that begin with [`LONG`].
+    Long,
+}
+
 /// One test binary.
 struct Suite {
     package: String,
@@ -107,7 +119,11 @@ pub(crate) fn run_end_to_end(workspace: &Workspace, arguments: &[String]) -> any
 ///
 /// # Errors
 /// As above.
-pub(crate) fn run_cluster(workspace: &Workspace, arguments: &[String]) -> anyhow::Result<()> {
+pub(crate) fn run_cluster(
+    workspace: &Workspace,
+    length: Length,
+    arguments: &[String],
+) -> anyhow::Result<()> {
     let binaries = workspace.binaries();
     if !binaries.join("weft-pause").is_file() {
         bail!(
@@ -117,7 +133,13 @@ pub(crate) fn run_cluster(workspace: &Workspace, arguments: &[String]) -> anyhow
     }
     let suites = compile(workspace)?;
     let cluster = suites.iter().filter(|suite| suite.package == CLUSTER);
-    run_all(cluster, arguments, Some(&binaries))
+    let choice: &[&str] = match length {
+        Length::Short => &["--skip", LONG],
+        Length::Long => &[LONG],
+    };
+    let choice = choice.iter().map(|&word| word.to_owned());
+    let arguments: Vec<String> = choice.chain(arguments.iter().cloned()).collect();
+    run_all(cluster, &arguments, Some(&binaries))
 }
 
 /// All test binaries, in one build graph: a second cargo command with fewer packages would choose other features and

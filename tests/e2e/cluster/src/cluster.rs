@@ -165,7 +165,7 @@ impl Cluster {
             .and_then(|()| fs::write(directory.join("resolv.conf"), ""))
             .context("cannot write a file")?;
         let hierarchies = cgroup::hierarchies()?;
-        let group = format!("weft-cluster-{}", config.name);
+        let group = Self::group(&config.name);
         let own = self.own_mut()?;
         let room = own.room()?;
         let groups: Vec<String> = hierarchies
@@ -240,6 +240,19 @@ impl Cluster {
     #[must_use]
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
+    }
+
+    /// Name of the control group of a cluster of this name.
+    pub(crate) fn group(name: &str) -> String {
+        format!("weft-cluster-{name}")
+    }
+
+    pub(crate) fn directory(&self) -> anyhow::Result<&Path> {
+        Ok(&self.own_ref()?.directory)
+    }
+
+    pub(crate) fn room(&self) -> anyhow::Result<&Room> {
+        self.own_ref()?.room()
     }
 
     /// The nodes of an own cluster.

@@ -2,13 +2,14 @@
 //! process is the node's power switch.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use nix::sys::signal::Signal;
-use weft_netns::Netns;
+use weft_netns::{Netns, ScanRoots, find_by_ip};
 
 use crate::cgroup::{self, Hierarchy};
 use crate::daemon::{Place, last_lines};
@@ -157,6 +158,24 @@ impl Node {
     pub fn netns(&self) -> anyhow::Result<Netns> {
         let path = format!("/proc/{}/ns/net", self.pid()?);
         Netns::open(Path::new(&path)).with_context(|| format!("{} is down", self.name))
+    }
+
+    /// The network of the pod on this node that owns the address.
+    ///
+    /// # Errors
+    /// The node is down, or no pod of it owns the address.
+    pub fn pod_netns(&self, ip: IpAddr) -> anyhow::Result<Netns> {
+        // As the node sees them: another cluster's nodes have the same addresses.
+        let root = PathBuf::from(format!("/proc/{}/root", self.pid()?));
+        let roots = ScanRoots {
+            named: root.join("run/netns"),
+            proc: root.join("proc"),
+        };
+        find_by_ip(ip, &roots)?.with_context(|| format!("no pod of {} owns {ip}", self.name))
+    }
+
+    pub(crate) fn groups(&self) -> &[PathBuf] {
+        &self.groups
     }
 
     /// A program inside the node: its files, its processes, its limits.

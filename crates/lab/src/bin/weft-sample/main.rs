@@ -4,7 +4,7 @@
 //!
 //! - `SERVICE`, `VERSION`, `POD`, `NAMESPACE`: who it says it is.
 //! - `PORTS`: `name:number,…`; the name's prefix is the protocol: `http`, `tcp`, `udp`, `hello` (the server speaks
-//!   first). No name means `http`; `grpc` and `tls` speak lines as `tcp` does.
+//!   first), `health` (gRPC's health check, always SERVING). No name means `http`; `grpc` and `tls` speak lines as `tcp` does.
 //! - `LISTEN`: address to bind; default all, both families.
 //! - `UPSTREAMS`: URLs (`http://reviews:9080/`, `tcp://store:6379`) called for each ordinary request.
 //! - `DELAY_MS`: waits this long before each ordinary answer.
@@ -20,6 +20,7 @@
 )]
 
 mod answer;
+mod health;
 mod http;
 mod identity;
 mod load;
@@ -78,6 +79,7 @@ async fn serve(name: &str, port: u16, identity: &Arc<Identity>) -> anyhow::Resul
     let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
     match protocol {
         "" | "http" => tokio::spawn(http::serve(listener, identity)),
+        "health" => tokio::spawn(health::serve(listener)),
         "hello" | "mysql" => tokio::spawn(tcp::serve(listener, identity, true)),
         "tcp" | "redis" | "mongo" | "grpc" | "tls" | "https" => {
             tokio::spawn(tcp::serve(listener, identity, false))

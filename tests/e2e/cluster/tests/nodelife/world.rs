@@ -1,0 +1,189 @@
+//! What all cases share: one cluster with Weft installed on it and the pods of `shop.yaml`; the stream of requests; looks
+//! at facts (packet rules in a pod's network, series of the proxies, events).
+
+use std::fmt::Display;
+use std::net::{IpAddr, SocketAddr};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use weft_cluster::{Cluster, Config, Mesh, Part};
+use weft_netns::Netns;
+
+use crate::load::{Load, Report, Target};
+
+/// Longest wait for anything: kubelet alone may take 15 s until it tries a failed pod again.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+/// The pods of all cases.
+const SHOP: &str = include_str!("shop.yaml");
+/// Both have one part of a pod's rules each.
+const SAVES: [&str; 2] = ["iptables-nft-save", "iptables-legacy-save"];
+
+/// The cluster and what runs on it.
+pub(crate) struct World<'a> {
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) mesh: Mesh<'a>,
+    /// Figures for the reader of the test's output.
+    pub(crate) said: std::cell::RefCell<Vec<String>>,
+}
+
+impl<'a> World<'a> {
+    /// Pods first, mesh second: they are taken in while they run.
+    pub(crate) fn make(cluster: &'a Cluster, config: &Config) -> Self {
+        cluster.apply(SHOP).unwrap();
+        let mesh = Mesh::install(cluster, config, &["proxy.drainSeconds=5"]).unwrap();
+        let world = Self {
+            cluster,
+            mesh,
+            said: Default::default(),
+        };
+        for namespace in ["shop", "plain"] {
+            let all = ["-n", namespace, "deployment", "--all"];
+            world.wait("condition=Available", &all);
+        }
+        world
+    }
+
+    pub(crate) fn wait(&self, condition: &str, objects: &[&str]) {
+        self.cluster.wait(condition, objects, PATIENCE).unwrap();
+    }
+
+    pub(crate) fn kubectl(&self, line: &str) -> String {
+        let words: Vec<&str> = line.split(' ').collect();
+        self.cluster.kubectl_ok(&words).unwrap()
+    }
+
+    pub(crate) fn say(&self, line: impl Display) {
+        eprintln!("          {line}");
+        self.said.borrow_mut().push(line.to_string());
+    }
+
+    /// Requests from the client to the server, on the other node, while `fault` happens and a little before and after.
+    pub(crate) fn under_load(&self, what: &str, fault: impl FnOnce()) -> Report {
+        self.under_load_to("server", what, fault)
+    }
+
+    /// The same to another Service.
+    pub(crate) fn under_load_to(&self, service: &str, what: &str, fault: impl FnOnce()) -> Report {
+        let load = Load::start(self.netns("client"), self.target(service));
+        thread::sleep(Duration::from_secs(1));
+        fault();
+        thread::sleep(Duration::from_secs(2));
+        let report = load.stop();
+        self.say(format!("{what}: {report}"));
+        report
+    }
+
+    pub(crate) fn target(&self, service: &str) -> Target {
+        let object = self.cluster.get(&["service", service, "-n", "shop"]);
+        let object = object.unwrap();
+        let ip = object["spec"]["clusterIP"].as_str().unwrap();
+        Target {
+            address: SocketAddr::new(ip.parse().unwrap(), 80),
+            host: service.to_owned(),
+        }
+    }
+
+    /// The pods of the shop with this label `app`.
+    pub(crate) fn pods(&self, app: &str) -> Vec<Value> {
+        let selector = format!("app={app}");
+        let pods = self.cluster.get(&["pods", "-n", "shop", "-l", &selector]);
+        pods.unwrap()["items"].as_array().unwrap().clone()
+    }
+
+    fn netns(&self, app: &str) -> Netns {
+        self.netns_of(&self.pods(app)[0])
+    }
+
+    pub(crate) fn netns_of(&self, pod: &Value) -> Netns {
+        let node = pod["spec"]["nodeName"].as_str().unwrap();
+        let node = self.cluster.nodes().iter().find(|n| n.name() == node);
+        let ip: IpAddr = pod["status"]["podIP"].as_str().unwrap().parse().unwrap();
+        node.unwrap().pod_netns(ip).unwrap()
+    }
+
+    /// Whether our packet rules are in the network of the pod, by what the kernel says.
+    pub(crate) fn has_rules(&self, pod: &Value) -> bool {
+        let netns = self.netns_of(pod);
+        SAVES.iter().any(|save| {
+            let output = netns.run(|| Command::new(save).output()).unwrap();
+            let text = String::from_utf8_lossy(&output.unwrap().stdout).into_owned();
+            text.contains("-j WEFT_OUT") && text.contains("-j WEFT_IN")
+        })
+    }
+
+    /// A request by a user in a pod; its answer, or what went wrong.
+    pub(crate) fn get_from(&self, pod: &[&str], url: &str) -> anyhow::Result<String> {
+        let wget = ["timeout", "20", "wget", "-q", "-O", "-", url];
+        self.cluster.exec(pod, &wget)?.text()
+    }
+
+    pub(crate) fn get(&self, url: &str) -> String {
+        self.get_from(&["-n", "shop", "deploy/client"], url)
+            .unwrap()
+    }
+
+    /// Requests that the proxies have carried, by all the words of the series.
+    pub(crate) fn requests(&self, words: &[&str]) -> f64 {
+        let all: Vec<&str> = ["istio_requests_total{"]
+            .into_iter()
+            .chain(words.iter().copied())
+            .collect();
+        self.mesh.sum(Part::Proxy, &all).unwrap()
+    }
+
+    pub(crate) fn eventually(&self, what: &str, mut is: impl FnMut() -> bool) {
+        let until = Instant::now() + PATIENCE;
+        while !is() {
+            assert!(
+                Instant::now() < until,
+                "not within {PATIENCE:?}: {what}\n{}",
+                self.mesh.state()
+            );
+            thread::sleep(Duration::from_millis(500));
+        }
+    }
+
+    /// Waits until the runtime was told to try again for this pod.
+    pub(crate) fn waits(&self, namespace: &str, pod: &str) {
+        let of = format!("--field-selector=involvedObject.name={pod}");
+        self.eventually(&format!("{pod} is told to wait"), || {
+            let get = ["get", "events", "-n", namespace, &of, "-o", "json"];
+            let events = self.cluster.kubectl_ok(&get).unwrap();
+            events.contains("FailedCreatePodSandBox") && events.contains("weft-cni")
+        });
+        let object = self.cluster.get(&["pod", pod, "-n", namespace]).unwrap();
+        assert_eq!(object["status"]["phase"], "Pending", "{object}");
+    }
+
+    /// Keeps a DaemonSet's pods away from all nodes, or lets them come back.
+    pub(crate) fn keep_away(&self, part: Part, name: &str, away: bool) {
+        let value = if away { r#""test""# } else { "null" };
+        let patch = format!(
+            r#"{{"spec":{{"template":{{"spec":{{"nodeSelector":{{"weft.test/away":{value}}}}}}}}}}}"#
+        );
+        let object = format!("daemonset/{name}");
+        let line = ["-n", "weft-system", "patch", &object, "-p", &patch];
+        self.cluster.kubectl_ok(&line).unwrap();
+        if away {
+            self.eventually(&format!("{name} is away"), || {
+                self.mesh.is_gone(part).unwrap()
+            });
+        } else {
+            self.rolled_out(&object);
+        }
+    }
+
+    pub(crate) fn rolled_out(&self, object: &str) {
+        self.kubectl(&format!(
+            "-n weft-system rollout status {object} --timeout=180s"
+        ));
+    }
+}
+
+/// Nothing of `report` is lost.
+pub(crate) fn nothing_lost(report: &Report) {
+    let lost = report.fresh.lost.len() + report.kept.lost.len();
+    assert_eq!(lost, 0, "{report}");
+}
