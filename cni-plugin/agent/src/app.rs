@@ -116,6 +116,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         Rc::clone(&metrics),
         shutdown.clone(),
     ));
+    let installation = Arc::new(Mutex::new(String::from("{}")));
     let places = Places {
         plugin: config.plugin,
         bin_dir: config.cni_bin_dir,
@@ -128,7 +129,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         places,
         tables,
         plugin_ready,
-        metrics,
+        (metrics, Arc::clone(&installation)),
         shutdown.clone(),
     ));
 
@@ -139,9 +140,8 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let router = Router::new()
         .metrics(Exposition::new(registry, Vec::new()))
         .readiness(readiness)
-        .get("/debug/pods", move |_| {
-            Answer::json(page.lock().unwrap_or_else(PoisonError::into_inner).clone())
-        });
+        .get("/debug/pods", text_of(page))
+        .get("/debug/installation", text_of(installation));
     weft_service::http::serve(listener, Arc::new(router), shutdown).await;
     if tokio::time::timeout(STOP_DEADLINE, handle.stopped())
         .await
@@ -155,6 +155,11 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         leave.finish();
     }
     Ok(())
+}
+
+/// A page whose text somebody else keeps.
+fn text_of(page: Arc<Mutex<String>>) -> impl Fn(&str) -> Answer + Send + Sync + 'static {
+    move |_| Answer::json(page.lock().unwrap_or_else(PoisonError::into_inner).clone())
 }
 
 /// Finds out which packet rules this node can do.

@@ -12,7 +12,7 @@ use super::object::Object;
 /// Type of our entry, which is the name of the binary.
 pub(crate) const PLUGIN: &str = "weft-cni";
 /// Versions of the specification that the plugin speaks.
-const SPOKEN: [&str; 3] = ["0.3.1", "0.4.0", "1.0.0"];
+const SPOKEN: [&str; 4] = ["0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 /// Names for our file; the first one that sorts before every other file is used.
 const OWN_NAMES: [&str; 4] = [
     "00-weft.conflist",
@@ -29,7 +29,7 @@ pub(crate) enum Unusable {
     Malformed(String),
     /// A version that we do not speak, now or when the runtime negotiates.
     #[error(
-        "cniVersion {0:?} is not supported: weft-cni speaks 0.3.1, 0.4.0 and 1.0.0; set one of these"
+        "cniVersion {0:?} is not supported: weft-cni speaks 0.3.1, 0.4.0, 1.0.0 and 1.1.0; set one of these"
     )]
     Version(String),
     /// A list without plugins.
@@ -153,6 +153,17 @@ pub(crate) fn derive(
         let entries: Vec<_> = head.chain([placeholder]).collect();
         Ok(render(&entries, &[plugin, &entry]))
     }
+}
+
+/// The types of the plugins in a conflist; none where it is no conflist.
+pub(crate) fn types(text: &str) -> Vec<String> {
+    let object = serde_json::from_str::<Object<'_>>(text).ok();
+    let raw = object.as_ref().and_then(|object| object.get("plugins"));
+    let plugins = raw.and_then(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok());
+    let kinds = plugins.unwrap_or_default().into_iter();
+    kinds
+        .filter_map(|plugin| plugin_type(plugin).ok())
+        .collect()
 }
 
 fn versions(object: &Object<'_>) -> Result<(), Unusable> {

@@ -5,6 +5,7 @@
 pub(crate) mod binary;
 pub(crate) mod conflist;
 mod object;
+mod war;
 pub(crate) mod watch;
 
 use std::fs::{self, File, OpenOptions};

@@ -1,12 +1,12 @@
 //! Keeps binary and conflist as they should be while others change the directories: waits for a primary, derives again
 //! when it changes, restores what was removed, and says so when somebody else keeps undoing it.
 
-use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use notify::{RecursiveMode, Watcher as _};
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use weft_service::ready::{Part, Up};
 
 use super::conflist::{self, Choice, Source};
+use super::war::{self, Foe, War};
 use super::{binary, remove_stale, replace};
 use crate::bound::Tables;
 use crate::metrics::Metrics;
@@ -26,10 +27,6 @@ const PERIOD: Duration = Duration::from_secs(10);
 const DEBOUNCE: Duration = Duration::from_millis(50);
 /// At most one write of the conflist in this time.
 const THROTTLE: Duration = Duration::from_secs(1);
-/// So many undone writes within `WAR_WINDOW` are a war.
-const WAR_WRITES: usize = 5;
-/// See `WAR_WRITES`.
-const WAR_WINDOW: Duration = Duration::from_secs(60);
 /// A primary that is away for longer is gone, and our file with it: it must not stand alone.
 const PRIMARY_GRACE: Duration = Duration::from_secs(10);
 /// Files larger than this are no network configuration, bytes.
@@ -94,12 +91,12 @@ pub(crate) async fn run(
     places: Places,
     mut tables: Tables,
     ready: Part,
-    metrics: Rc<Metrics>,
+    (metrics, page): (Rc<Metrics>, Arc<Mutex<String>>),
     shutdown: CancellationToken,
 ) {
     let (events, mut changed) = mpsc::channel(1);
     // Kept to the end: dropping it ends the watch.
-    let _watcher = watch(&places.conf_dir, events);
+    let _watcher = watch([&places.conf_dir, &places.bin_dir], events);
     let mut keeper = Keeper::new(places);
     let mut up: Option<Up> = None;
     loop {
@@ -108,10 +105,12 @@ pub(crate) async fn run(
         let (returned, state) = keeper.step(may_begin).await;
         keeper = returned;
         metrics.conflist(state, keeper.rewrites);
+        *page.lock().unwrap_or_else(PoisonError::into_inner) = keeper.page(state);
+        // In a war our file is away for moments, and a pod that starts then is captured late: somebody has to see that.
         up = match (state, up) {
-            (State::Installed | State::Contested | State::Removed, Some(up)) => Some(up),
-            (State::Installed | State::Contested | State::Removed, None) => Some(ready.up()),
-            (State::Waiting | State::Broken, _) => None,
+            (State::Installed | State::Removed, Some(up)) => Some(up),
+            (State::Installed | State::Removed, None) => Some(ready.up()),
+            (State::Waiting | State::Contested | State::Broken, _) => None,
         };
         tokio::select! {
             _ = changed.recv() => tokio::time::sleep(DEBOUNCE).await,
@@ -123,31 +122,41 @@ pub(crate) async fn run(
     }
 }
 
-fn watch(dir: &Path, events: mpsc::Sender<()>) -> Option<notify::RecommendedWatcher> {
+fn watch(dirs: [&Path; 2], events: mpsc::Sender<()>) -> Option<notify::RecommendedWatcher> {
     let tell = move |event: notify::Result<notify::Event>| {
         // Our own reading is an event too; a full channel already says all there is to say.
         if !matches!(event.map(|e| e.kind), Ok(notify::EventKind::Access(_))) {
             let _ = events.try_send(());
         }
     };
-    let begun = fs::create_dir_all(dir)
-        .map_err(notify::Error::io)
-        .and_then(|()| {
-            let mut watcher = notify::recommended_watcher(tell)?;
+    let begin = || {
+        let mut watcher = notify::recommended_watcher(tell)?;
+        for dir in dirs {
+            fs::create_dir_all(dir).map_err(notify::Error::io)?;
             watcher.watch(dir, RecursiveMode::NonRecursive)?;
-            Ok(watcher)
-        });
-    begun.inspect_err(|error| tracing::warn!(dir = %dir.display(), %error, "cannot watch; looking every {PERIOD:?} instead")).ok()
+        }
+        Ok(watcher)
+    };
+    let begun: notify::Result<_> = begin();
+    begun.inspect_err(|error| tracing::warn!(dir = %dirs[0].display(), %error, "cannot watch; looking every {PERIOD:?} instead")).ok()
+}
+
+/// Our file as it should be.
+struct Written {
+    path: PathBuf,
+    text: String,
+    primary: String,
 }
 
 /// What was done so far.
 struct Keeper {
     places: Places,
-    written: Option<(PathBuf, String)>,
-    /// Writes that somebody undid.
-    undone: VecDeque<Instant>,
+    written: Option<Written>,
+    war: War,
     rewrites: u64,
     last_write: Option<Instant>,
+    /// The last write is too recent for another one.
+    throttled: bool,
     primary_gone: Option<Instant>,
     /// The last thing that was logged; said once, not every period.
     said: String,
@@ -158,9 +167,10 @@ impl Keeper {
         Self {
             places,
             written: None,
-            undone: VecDeque::new(),
+            war: War::default(),
             rewrites: 0,
             last_write: None,
+            throttled: false,
             primary_gone: None,
             said: String::new(),
         }
@@ -182,7 +192,7 @@ impl Keeper {
     }
 
     fn pause(&self) -> Duration {
-        if self.primary_gone.is_some() || self.said.contains("throttled") {
+        if self.primary_gone.is_some() || self.throttled {
             THROTTLE
         } else {
             PERIOD
@@ -194,7 +204,7 @@ impl Keeper {
             return self.take_away();
         }
         binary::install(&self.places.plugin, &self.places.bin_dir)?;
-        let (own, others) = read(&self.places.conf_dir)?;
+        let Found { own, others, names } = read(&self.places.conf_dir)?;
         let name = conflist::own_name(others.iter().map(|source| source.name.as_str()));
         let choice = conflist::choose(others, &self.places.run_dir, &self.places.state_dir);
         for (file, why) in &choice.skipped {
@@ -221,21 +231,36 @@ impl Keeper {
             return Ok(State::Waiting);
         }
         let path = self.places.conf_dir.join(name);
+        self.throttled = false;
         let there = own.iter().find(|source| source.name == name);
         if there.is_none_or(|source| source.text != text) {
             if self.last_write.is_some_and(|at| at.elapsed() < THROTTLE) {
-                self.say("throttled: the conflist changes too often", false);
-                return Ok(self.state());
+                self.throttled = true;
+                let state = self.state();
+                let is_away = there.is_none() && state == State::Installed;
+                return Ok(if is_away { State::Waiting } else { state });
             }
-            self.count_undone(&path, &text);
+            let next = Written {
+                path: path.clone(),
+                text: text.clone(),
+                primary: primary.clone(),
+            };
+            self.count(&next, there, &names);
+            for backup in war::backups(&names) {
+                let _ = fs::remove_file(self.places.conf_dir.join(backup));
+            }
             put(&self.places.conf_dir.join(&primary), &path, &text)?;
             self.last_write = Some(Instant::now());
-            self.say(
-                &format!("{} installed, derived from {primary}", path.display()),
-                false,
-            );
+            if self.state() == State::Installed {
+                let text = format!("{} installed, derived from {primary}", path.display());
+                self.say(&text, false);
+            }
         }
-        self.written = Some((path, text));
+        self.written = Some(Written {
+            path,
+            text,
+            primary,
+        });
         // An older name of ours would be read by nobody, but it would mislead people.
         for source in own.iter().filter(|source| source.name != name) {
             let _ = fs::remove_file(self.places.conf_dir.join(&source.name));
@@ -245,7 +270,10 @@ impl Keeper {
 
     /// The runtime finds the primary's file first again. The binary stays: see `leave`.
     fn take_away(&mut self) -> io::Result<State> {
-        let (own, _) = read(&self.places.conf_dir)?;
+        let Found { own, names, .. } = read(&self.places.conf_dir)?;
+        for backup in war::backups(&names) {
+            let _ = fs::remove_file(self.places.conf_dir.join(backup));
+        }
         for source in &own {
             let path = self.places.conf_dir.join(&source.name);
             fs::remove_file(&path)?;
@@ -274,31 +302,36 @@ impl Keeper {
         Ok(State::Waiting)
     }
 
-    /// Counts a write that is needed only because somebody undid the last one.
-    fn count_undone(&mut self, path: &Path, text: &str) {
+    /// Counts a write, and whose doing it is if it is somebody's: the first one is not.
+    fn count(&mut self, next: &Written, there: Option<&Source>, names: &[String]) {
         self.rewrites += 1;
-        if self
-            .written
-            .as_ref()
-            .is_some_and(|(p, t)| p == path && t == text)
-        {
-            self.undone.push_back(Instant::now());
-        }
+        let Some(last) = &self.written else { return };
+        let name = last.path.file_name().unwrap_or_default().to_string_lossy();
+        let foe = if last.primary == next.primary && last.text != next.text {
+            Foe::Primary(next.primary.clone())
+        } else if last.path == next.path && last.text == next.text {
+            Foe::of(&name, &last.text, there, names)
+        } else {
+            // Another primary, or another name for ours: no repair.
+            return;
+        };
+        self.war.note(Instant::now(), foe);
     }
 
     fn state(&mut self) -> State {
-        while self
-            .undone
-            .front()
-            .is_some_and(|at| at.elapsed() > WAR_WINDOW)
-        {
-            self.undone.pop_front();
+        match self.war.verdict(Instant::now()) {
+            None => State::Installed,
+            Some(who) => {
+                self.say(&who, true);
+                State::Contested
+            }
         }
-        if self.undone.len() < WAR_WRITES {
-            return State::Installed;
-        }
-        self.say("another program keeps removing or changing our conflist; with Cilium set cni.exclusive=false", true);
-        State::Contested
+    }
+
+    /// The page `/debug/installation`: state and the last thing that was said, which is the reason of the state.
+    fn page(&self, state: State) -> String {
+        let page = serde_json::json!({"state": state.as_str(), "said": self.said});
+        format!("{page:#}\n")
     }
 
     fn say(&mut self, what: &str, warn: bool) {
@@ -314,15 +347,25 @@ impl Keeper {
     }
 }
 
-/// Files of ours, and all others that a runtime would read.
-fn read(dir: &Path) -> io::Result<(Vec<Source>, Vec<Source>)> {
+/// What is in the directory.
+struct Found {
+    /// Files of ours.
+    own: Vec<Source>,
+    /// All others that a runtime would read.
+    others: Vec<Source>,
+    /// Names of all files, also of those that a runtime would not read.
+    names: Vec<String>,
+}
+
+fn read(dir: &Path) -> io::Result<Found> {
     remove_stale(dir, "00-weft.conflist");
-    let mut sources = Vec::new();
+    let (mut sources, mut names) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let Ok(name) = entry.file_name().into_string() else {
             continue;
         };
+        names.push(name.clone());
         let small = fs::metadata(entry.path())
             .is_ok_and(|found| found.is_file() && found.len() <= MAX_FILE);
         if conflist::is_config(&name) && small {
@@ -332,9 +375,10 @@ fn read(dir: &Path) -> io::Result<(Vec<Source>, Vec<Source>)> {
             sources.extend(text.map(|text| Source { name, text }));
         }
     }
-    Ok(sources
+    let (own, others) = sources
         .into_iter()
-        .partition(|source| conflist::is_own(&source.name)))
+        .partition(|source| conflist::is_own(&source.name));
+    Ok(Found { own, others, names })
 }
 
 /// Writes ours with the owner and mode of the primary's.

@@ -1,11 +1,17 @@
 //! Binary and conflist.
 
+use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::world::{World, eventually};
+use crate::world::{World, eventually, within};
+
+/// A war takes five seconds of a machine that has nothing else to do.
+const MINUTE: Duration = Duration::from_secs(60);
 
 fn own(world: &World) -> Option<Value> {
     let text = fs::read(world.path("conf/00-weft.conflist")).ok()?;
@@ -84,15 +90,108 @@ fn a_stopped_agent_leaves_everything_in_place() {
     assert_ne!(fs::read(world.path("bin/weft-cni")).unwrap(), b"torn");
 }
 
-#[test]
-fn who_keeps_undoing_it_is_noticed() {
-    let world = World::start("1.0.0");
-    for _ in 0..5 {
-        eventually("it is there", || own(&world).is_some());
-        fs::remove_file(world.path("conf/00-weft.conflist")).unwrap();
-    }
-    eventually("the metric says so", || {
+/// Undoes what the agent did, as soon as it is done, until the agent calls it a war.
+fn war(world: &World, undo: impl Fn(&Path)) -> String {
+    let path = world.path("conf/00-weft.conflist");
+    within(MINUTE, "the agent calls it a war", || {
+        undo(&path);
         world.metric("weft_agent_conflist{state=\"contested\"}") == 1.0
     });
-    assert!(world.log().contains("cni.exclusive"));
+    assert!(world.get("/healthz/ready").contains("plugin"), "not ready");
+    let page = world.get("/debug/installation");
+    assert!(page.contains("contested"), "{page}");
+    page
+}
+
+#[test]
+fn who_keeps_removing_it_is_noticed_and_it_is_there_all_the_same() {
+    let world = World::start("1.1.0");
+    let page = war(&world, |path| {
+        let _ = fs::remove_file(path);
+    });
+    assert!(page.contains("keeps removing"), "{page}");
+    assert!(world.log().contains("keeps removing"));
+    within(MINUTE, "it comes back", || own(&world).is_some());
+    // Five in a war of five seconds, not one for each removal.
+    assert!(world.metric("weft_agent_conflist_writes") < 60.0);
+}
+
+#[test]
+fn cilium_is_named_with_the_value_to_set() {
+    let world = World::start("1.0.0");
+    let page = war(&world, |path| {
+        let _ = fs::rename(path, path.with_extension("conflist.cilium_bak"));
+    });
+    assert!(page.contains("cni.exclusive=false"), "{page}");
+    within(MINUTE, "ours is back and its backup gone", || {
+        own(&world).is_some() && !world.path("conf/00-weft.conflist.cilium_bak").exists()
+    });
+}
+
+#[test]
+fn who_chains_itself_into_ours_is_named() {
+    let world = World::start("1.0.0");
+    let page = war(&world, |path| {
+        let Ok(text) = fs::read_to_string(path) else {
+            return;
+        };
+        let mut list: Value = serde_json::from_str(&text).unwrap();
+        let plugins = list["plugins"].as_array_mut().unwrap();
+        if plugins.len() == 2 {
+            plugins.push(serde_json::json!({"type": "istio-cni"}));
+            let staged = world.path("conf/staged");
+            fs::write(&staged, list.to_string()).unwrap();
+            fs::rename(staged, path).unwrap();
+        }
+    });
+    assert!(page.contains("istio-cni"), "{page}");
+    within(MINUTE, "ours is as it was", || {
+        own(&world).is_some_and(|list| list["plugins"].as_array().unwrap().len() == 2)
+    });
+}
+
+#[test]
+fn a_primary_that_is_written_again_and_again_is_followed_at_leisure_and_named() {
+    let world = World::start("1.0.0");
+    let mtu = Cell::new(2000);
+    let page = war(&world, |_| {
+        mtu.set(mtu.get() + 1);
+        world.primary("1.0.0", mtu.get());
+    });
+    assert!(page.contains("10-bridge.conflist"), "{page}");
+    within(MINUTE, "the last content is followed", || {
+        own(&world).is_some_and(|list| list["plugins"][0]["mtu"] == mtu.get())
+    });
+}
+
+#[test]
+fn another_primary_that_comes_first_is_followed_without_a_quarrel() {
+    let world = World::start("1.0.0");
+    let text = fs::read_to_string(world.path("conf/10-bridge.conflist")).unwrap();
+    let text = text.replace("1450", "1400");
+    fs::write(world.path("conf/staged"), text).unwrap();
+    fs::rename(
+        world.path("conf/staged"),
+        world.path("conf/05-cilium.conflist"),
+    )
+    .unwrap();
+    within(MINUTE, "it is derived from the first one", || {
+        own(&world).is_some_and(|list| list["plugins"][0]["mtu"] == 1400)
+    });
+    // As Cilium does with those that are not its own.
+    let bridge = world.path("conf/10-bridge.conflist");
+    fs::rename(&bridge, bridge.with_extension("conflist.cilium_bak")).unwrap();
+    fs::remove_file(world.path("bin/weft-cni")).unwrap();
+    within(MINUTE, "a plugin that was removed is back", || {
+        world.path("bin/weft-cni").exists()
+    });
+    world.wait_ready();
+    assert_eq!(
+        world.metric("weft_agent_conflist{state=\"contested\"}"),
+        0.0
+    );
+    assert!(
+        world.path("conf/10-bridge.conflist.cilium_bak").exists(),
+        "not ours to touch"
+    );
 }

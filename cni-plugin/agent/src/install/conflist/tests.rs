@@ -68,9 +68,9 @@ fn what_cannot_be_chained_to_is_skipped_by_name() {
     assert_eq!(
         bad(
             "a.conflist",
-            r#"{"cniVersion":"1.0.0","cniVersions":["1.0.0","1.1.0"],"plugins":[{"type":"x"}]}"#
+            r#"{"cniVersion":"1.1.0","cniVersions":["1.1.0","1.2.0"],"plugins":[{"type":"x"}]}"#
         ),
-        Unusable::Version("1.1.0".into())
+        Unusable::Version("1.2.0".into())
     );
     assert_eq!(
         bad("a.conflist", r#"{"cniVersion":"1.0.0"}"#),
@@ -98,6 +98,26 @@ fn what_cannot_be_chained_to_is_skipped_by_name() {
         bad("a.conf", r#"{"cniVersion":"1.0.0"}"#),
         Unusable::Malformed(_)
     ));
+}
+
+#[test]
+fn every_version_that_the_plugin_speaks_is_chained_to() {
+    for versions in [
+        r#""cniVersion":"0.3.1""#,
+        r#""cniVersion":"1.1.0""#,
+        r#""cniVersion":"1.0.0","cniVersions":["0.4.0","1.0.0","1.1.0"]"#,
+    ] {
+        let text = format!(r#"{{{versions},"name":"n","plugins":[{{"type":"bridge"}}]}}"#);
+        let choice = chosen(vec![source("10-a.conflist", &text)]);
+        let (_, text) = choice
+            .derived
+            .unwrap_or_else(|| panic!("{:?}", choice.skipped));
+        assert!(
+            text.contains("weft-cni") && text.contains("bridge"),
+            "{text}"
+        );
+        assert_eq!(types(&text), ["bridge", "weft-cni"]);
+    }
 }
 
 #[test]
