@@ -16,7 +16,7 @@ fn eager(namespace: &str, name: &str) -> String {
         r#"
 apiVersion: v1
 kind: Pod
-metadata: {{name: {name}, namespace: {namespace}, labels: {{app: {name}}}}}
+metadata: {{name: {name}, namespace: {namespace}, labels: {{app: {name}, weft.test/passing: ""}}}}
 spec:
   nodeSelector: {{kubernetes.io/hostname: node-1}}
   terminationGracePeriodSeconds: 1

@@ -5,8 +5,8 @@
 use std::fmt;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -28,8 +28,8 @@ pub(crate) struct Target {
 /// A stream that runs.
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
-    crowd: JoinHandle<Tally>,
-    regular: JoinHandle<Tally>,
+    crowd: Option<JoinHandle<Tally>>,
+    regular: Option<JoinHandle<Tally>>,
 }
 
 /// What became of requests.
@@ -64,18 +64,26 @@ impl Load {
         };
         Self {
             stop,
-            crowd,
-            regular,
+            crowd: Some(crowd),
+            regular: Some(regular),
         }
     }
 
     /// No new requests; waits for those that are under way.
-    pub(crate) fn stop(self) -> Report {
+    pub(crate) fn stop(mut self) -> Report {
         self.stop.store(true, Ordering::Relaxed);
+        let joined = |thread: Option<JoinHandle<Tally>>| thread.unwrap().join().unwrap();
         Report {
-            fresh: self.crowd.join().unwrap(),
-            kept: self.regular.join().unwrap(),
+            fresh: joined(self.crowd.take()),
+            kept: joined(self.regular.take()),
         }
+    }
+}
+
+/// A case that fails takes its stream along.
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
     }
 }
 
@@ -108,24 +116,24 @@ impl fmt::Display for Report {
 
 fn crowd(from: &Arc<Netns>, to: &Target, stop: &AtomicBool) -> Tally {
     let started = Instant::now();
-    let mut under_way = Vec::new();
+    // Threads that nobody joins, since one that has ended keeps its stack until somebody does.
+    let (done, results) = mpsc::channel();
     let mut next = started;
     while !stop.load(Ordering::Relaxed) {
-        let (from, to) = (Arc::clone(from), to.clone());
-        under_way.push(thread::spawn(move || {
+        let (from, to, done) = (Arc::clone(from), to.clone(), done.clone());
+        thread::spawn(move || {
             let at = Instant::now();
-            let result = Connection::open(&from, &to).and_then(|mut connection| {
-                connection.ask(&to, "close")?;
-                Ok(())
-            });
-            (at.duration_since(started), at.elapsed(), result)
-        }));
+            let result = Connection::open(&from, &to)
+                .and_then(|mut connection| connection.ask(&to, "close").map(drop));
+            // Nobody listens to a stream that was given up.
+            let _ = done.send((at.duration_since(started), at.elapsed(), result));
+        });
         next += PERIOD;
         thread::sleep(next.saturating_duration_since(Instant::now()));
     }
+    drop(done);
     let mut tally = Tally::default();
-    for request in under_way {
-        let (at, took, result) = request.join().unwrap();
+    for (at, took, result) in results {
         tally.count(at, took, result);
     }
     tally

@@ -11,6 +11,7 @@
     reason = "tests: unwrapping is failing, and nobody reads their pages"
 )]
 
+mod cni;
 mod faults;
 mod kinds;
 mod life;
@@ -29,9 +30,10 @@ use crate::world::World;
 type Case = (&'static str, fn(&World<'_>));
 
 /// In this order: the first takes the pods in, the last lets them go.
-const QUICK: [Case; 14] = [
+const QUICK: [Case; 15] = [
     ("running pods are captured", life::labelled),
     ("kinds of pods and services", kinds::all),
+    ("cnitool", cni::tool),
     ("agent away", faults::agent_away),
     ("agent upgraded", faults::agent_upgraded),
     ("proxy killed", faults::proxy_killed),
@@ -59,12 +61,12 @@ const LONG: [Case; 6] = [
 ];
 
 #[test]
-fn faults_and_kinds_with_requests_running() {
+fn parts_come_and_go_with_requests_running() {
     run("nodelife", &QUICK);
 }
 
 #[test]
-fn long_faults_and_reboots() {
+fn long_absences_and_reboots() {
     run("nodelong", &LONG);
 }
 
@@ -91,6 +93,7 @@ fn run(label: &str, cases: &[Case]) {
         eprintln!("  {verdict:6}  {name} ({seconds:.0} s)");
         if !passed {
             failed.push(*name);
+            world.repair();
         }
     }
     assert!(failed.is_empty(), "failed: {}", failed.join(", "));

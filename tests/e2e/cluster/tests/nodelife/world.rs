@@ -105,7 +105,10 @@ impl<'a> World<'a> {
 
     /// Whether our packet rules are in the network of the pod, by what the kernel says.
     pub(crate) fn has_rules(&self, pod: &Value) -> bool {
-        let netns = self.netns_of(pod);
+        self.has_rules_in(&self.netns_of(pod))
+    }
+
+    pub(crate) fn has_rules_in(&self, netns: &Netns) -> bool {
         SAVES.iter().any(|save| {
             let output = netns.run(|| Command::new(save).output()).unwrap();
             let text = String::from_utf8_lossy(&output.unwrap().stdout).into_owned();
@@ -172,6 +175,22 @@ impl<'a> World<'a> {
             });
         } else {
             self.rolled_out(&object);
+        }
+    }
+
+    /// What a failed case left undone shall not fail the next one too.
+    pub(crate) fn repair(&self) {
+        for node in self.cluster.nodes() {
+            for daemon in ["containerd", "kubelet", "kube-proxy"] {
+                if matches!(node.daemon_pid(daemon), Ok(None)) {
+                    let _ = node.start(daemon);
+                }
+            }
+        }
+        let rest = "delete pod -A -l weft.test/passing --force --grace-period=0";
+        for line in ["uncordon node-1 node-2", rest] {
+            let words: Vec<&str> = line.split(' ').collect();
+            let _ = self.cluster.kubectl(&words);
         }
     }
 
