@@ -99,10 +99,7 @@ pub(crate) fn tool(world: &World<'_>) {
     };
     for version in ["0.4.0", "1.0.0", "1.1.0"] {
         tool.configure(version);
-        node.exec(&["ip", "netns", "add", "tool"])
-            .unwrap()
-            .text()
-            .unwrap();
+        tool.sh(SANDBOX, "").text().unwrap();
         added(world, &tool, version);
         tool.must("check");
         broken_rules_are_found(world, &tool);

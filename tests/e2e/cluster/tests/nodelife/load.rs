@@ -17,6 +17,9 @@ const PERIOD: Duration = Duration::from_millis(20);
 /// A request that has no answer by then is lost.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Lost requests that are described.
+const SHOWN: usize = 20;
+
 /// Where requests go.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
@@ -101,8 +104,8 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (lost, sent, slowest) = (self.lost.len(), self.sent, self.slowest.as_millis());
         write!(f, "{lost} of {sent} lost, slowest {slowest} ms")?;
-        for (at, why) in self.lost.iter().take(3) {
-            write!(f, " [at {:.1} s: {why}]", at.as_secs_f64())?;
+        for (at, why) in self.lost.iter().take(SHOWN) {
+            write!(f, "\n            at {:.2} s: {why}", at.as_secs_f64())?;
         }
         Ok(())
     }
@@ -110,7 +113,11 @@ impl fmt::Display for Tally {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "new connections: {}; kept: {}", self.fresh, self.kept)
+        write!(
+            f,
+            "new connections: {}\n            kept: {}",
+            self.fresh, self.kept
+        )
     }
 }
 
