@@ -99,7 +99,11 @@ fn static_flags(workspace: &Workspace) -> String {
     )
 }
 
-fn check_static(built: &Path) -> anyhow::Result<()> {
+/// A program for images and nodes must bring its C library along.
+///
+/// # Errors
+/// It cannot be read, or names a loader.
+pub(crate) fn check_static(built: &Path) -> anyhow::Result<()> {
     if has_interpreter(&fs::read(built).with_context(|| format!("no {}", built.display()))?) {
         bail!(
             "{} is not static: it names a dynamic loader, which an image or a node may lack",

@@ -184,7 +184,26 @@ impl Source {
     fn program(&self, name: &str) -> anyhow::Result<Content> {
         let path = self.programs.join(name);
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let (own, wanted) = (architecture(&bytes), self.architecture);
+        if own != Some(wanted) {
+            bail!(
+                "{} is a program for {}, not for {}",
+                path.display(),
+                own.map_or("another machine", Architecture::name),
+                wanted.name()
+            );
+        }
+        binaries::check_static(&path)?;
         Ok(Content::program(bytes))
+    }
+}
+
+/// What an ELF file says of its machine (`e_machine`, the tenth half-word; little endian on both of ours).
+fn architecture(elf: &[u8]) -> Option<Architecture> {
+    match elf.get(18..20)? {
+        [0x3e, 0] => Some(Architecture::Amd64),
+        [0xb7, 0] => Some(Architecture::Arm64),
+        _ => None,
     }
 }
 
@@ -199,5 +218,12 @@ mod tests {
         assert_eq!(directory, Path::new("/srv/arm"));
         assert_eq!(given("/srv").unwrap().0, Architecture::own());
         assert!(given("mips=/srv").unwrap_err().contains("`mips`"));
+    }
+
+    #[test]
+    fn a_program_says_for_which_machine_it_is() {
+        let own = fs::read(std::env::current_exe().unwrap()).unwrap();
+        assert_eq!(architecture(&own), Some(Architecture::own()));
+        assert_eq!(architecture(b"#!/bin/sh\n"), None);
     }
 }
