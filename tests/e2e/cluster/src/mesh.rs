@@ -99,6 +99,12 @@ impl<'a> Mesh<'a> {
         Ok(Self { cluster, helm })
     }
 
+    /// Where it is installed.
+    #[must_use]
+    pub fn cluster(&self) -> &'a Cluster {
+        self.cluster
+    }
+
     /// Changes values; returns when all of it is ready.
     ///
     /// # Errors
@@ -127,7 +133,11 @@ impl<'a> Mesh<'a> {
         self.helm(&all)
     }
 
-    fn helm(&self, arguments: &[&str]) -> anyhow::Result<()> {
+    /// Any other command of helm.
+    ///
+    /// # Errors
+    /// It fails; its words, the pods' state and the ends of their logs are in the message.
+    pub fn helm(&self, arguments: &[&str]) -> anyhow::Result<()> {
         let mut command: Command = self.cluster.command(&self.helm);
         let output = command.args(arguments).output();
         let output = output.context("cannot start helm")?;

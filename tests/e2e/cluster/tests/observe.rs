@@ -7,7 +7,7 @@
     reason = "tests: unwrapping is failing, and nobody reads their pages"
 )]
 
-mod mesh;
+mod patience;
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
@@ -15,9 +15,9 @@ use std::net::TcpStream;
 use std::process::{Child, Stdio};
 
 use serde_json::Value;
-use weft_cluster::{Cluster, Config, Node, Progress, programs};
+use weft_cluster::{Cluster, Config, Mesh, Node, Progress, programs};
 
-use mesh::{Mesh, PATIENCE, eventually};
+use patience::{PATIENCE, eventually};
 
 const SHOP: &str = include_str!("../../../../deploy/samples/shop.yaml");
 const SCRAPING: &str = include_str!("../../../../deploy/samples/prometheus.yaml");
@@ -50,8 +50,7 @@ fn the_boards_show_every_edge_of_the_shop() {
     let config = Config::for_test("observe").unwrap();
     let discovery = programs::DISCOVERY.ensure(&Progress::stderr()).unwrap();
     let cluster = Cluster::up(&config).unwrap();
-    let mesh = Mesh::on(&cluster, &config);
-    mesh.install(&[]);
+    Mesh::install(&cluster, &config, &[]).unwrap();
     cluster.apply(SHOP).unwrap();
     let all = ["-n", "shop", "deployments", "--all"];
     cluster.wait("condition=Available", &all, PATIENCE).unwrap();

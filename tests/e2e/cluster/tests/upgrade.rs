@@ -7,11 +7,13 @@
     reason = "tests: unwrapping is failing, and nobody reads their pages"
 )]
 
-mod mesh;
+mod patience;
 
-use weft_cluster::{Cluster, Config};
+use weft_cluster::{Cluster, Config, Mesh};
 
-use mesh::{Mesh, PATIENCE, SYSTEM, eventually};
+use patience::{PATIENCE, eventually};
+
+const SYSTEM: [&str; 2] = ["-n", "weft-system"];
 
 /// A server on the second node, a client on the first.
 const PAIR: &str = include_str!("upgrade/pair.yaml");
@@ -23,27 +25,32 @@ const DEFINITIONS: &str = include_str!("../../../../deploy/manifests/crds.yaml")
 fn changed_and_removed_in_any_order() {
     let config = Config::for_test("upgrade").unwrap();
     let cluster = Cluster::up(&config).unwrap();
-    let mesh = Mesh::on(&cluster, &config);
-    mesh.install(&["--set", "proxy.drainSeconds=5"]);
+    let mesh = Mesh::install(&cluster, &config, &["proxy.drainSeconds=5"]).unwrap();
     cluster.apply(PAIR).unwrap();
     let pair = ["-n", "pair", "deployments", "--all"];
     cluster
         .wait("condition=Available", &pair, PATIENCE)
         .unwrap();
-    eventually("the pair is captured", || holds(mesh.captured() == 2.0));
-    let pods = mesh.pods("pair");
+    eventually("the pair is captured", || {
+        holds(mesh.captured().unwrap() == 2.0)
+    });
+    let pods = mesh.lives("pair").unwrap();
 
     upgrade_and_rollback_lose_nothing(&mesh);
     definitions_first(&mesh);
     operator_first(&mesh);
     namespace_first(&mesh, &config);
-    assert_eq!(mesh.pods("pair"), pods, "no pod was restarted in all this");
+    assert_eq!(
+        mesh.lives("pair").unwrap(),
+        pods,
+        "no pod was restarted in all this"
+    );
 }
 
 /// `helm upgrade` exchanges the proxies while requests run, `helm rollback` once more.
 fn upgrade_and_rollback_lose_nothing(mesh: &Mesh<'_>) {
     let lost = while_asking(mesh, || {
-        mesh.upgrade(&["--set", "proxy.accessLog=all"]);
+        mesh.upgrade(&["proxy.accessLog=all"]).unwrap();
         assert_eq!(access_log(mesh), "all");
     });
     assert_eq!(lost, "", "requests lost by the upgrade");
@@ -58,7 +65,7 @@ fn upgrade_and_rollback_lose_nothing(mesh: &Mesh<'_>) {
             "--timeout",
             "3m",
         ];
-        mesh.helm(&line);
+        mesh.helm(&line).unwrap();
         assert_eq!(access_log(mesh), "off");
     });
     assert_eq!(lost, "", "requests lost by the rollback");
@@ -66,23 +73,23 @@ fn upgrade_and_rollback_lose_nothing(mesh: &Mesh<'_>) {
 
 /// Without the definitions the policies are gone; pods and captures stay. Applied again, all is as before.
 fn definitions_first(mesh: &Mesh<'_>) {
-    mesh.cluster.apply(ROUTE).unwrap();
+    mesh.cluster().apply(ROUTE).unwrap();
     eventually("the route is in force", || {
         holds(answer(mesh).contains("x-route"))
     });
     let lost = while_asking(mesh, || {
         let crds = ["delete", "crd", "virtualservices.networking.istio.io"];
-        mesh.cluster.kubectl_ok(&crds).unwrap();
+        mesh.cluster().kubectl_ok(&crds).unwrap();
         eventually("the route is gone", || {
             holds(!answer(mesh).contains("x-route"))
         });
     });
     assert_eq!(lost, "", "requests lost with the definitions");
-    mesh.cluster.apply(DEFINITIONS).unwrap();
+    mesh.cluster().apply(DEFINITIONS).unwrap();
     let established = "condition=Established";
     let crd = ["crd", "virtualservices.networking.istio.io"];
-    mesh.cluster.wait(established, &crd, PATIENCE).unwrap();
-    mesh.cluster.apply(ROUTE).unwrap();
+    mesh.cluster().wait(established, &crd, PATIENCE).unwrap();
+    mesh.cluster().apply(ROUTE).unwrap();
     eventually("the route is in force again", || {
         holds(answer(mesh).contains("x-route"))
     });
@@ -96,8 +103,8 @@ fn operator_first(mesh: &Mesh<'_>) {
             &["delete", "deployment", "weft-operator", "--wait"],
         ]
         .concat();
-        mesh.cluster.kubectl_ok(&delete).unwrap();
-        mesh.upgrade(&[]);
+        mesh.cluster().kubectl_ok(&delete).unwrap();
+        mesh.upgrade(&[]).unwrap();
     });
     assert_eq!(lost, "", "requests lost without an operator");
 }
@@ -112,28 +119,29 @@ fn namespace_first(mesh: &Mesh<'_>, config: &Config) {
         "--wait",
         "--timeout=180s",
     ];
-    mesh.cluster.kubectl_ok(&delete).unwrap();
+    mesh.cluster().kubectl_ok(&delete).unwrap();
     let said = ask(mesh);
     assert!(
         !said.success(),
         "nobody carries it, and nothing goes around the mesh: {said:?}"
     );
     // Again from nothing, as the guide says.
-    let mesh = Mesh::on(mesh.cluster, config);
-    mesh.install(&["--set", "proxy.drainSeconds=5"]);
+    let mesh = Mesh::install(mesh.cluster(), config, &["proxy.drainSeconds=5"]).unwrap();
     eventually("the pair works again", || holds(ask(&mesh).success()));
-    eventually("both are captured", || holds(mesh.captured() == 2.0));
-    mesh.upgrade(&["--set", "leave=true"]);
+    eventually("both are captured", || {
+        holds(mesh.captured().unwrap() == 2.0)
+    });
+    mesh.upgrade(&["leave=true"]).unwrap();
     assert!(
         answer(&mesh).contains("server"),
         "new connections go directly"
     );
-    mesh.helm(&["uninstall", "weft", "-n", "weft-system", "--wait"]);
-    mesh.cluster
+    mesh.uninstall().unwrap();
+    mesh.cluster()
         .kubectl_ok(&["delete", "namespace", "weft-system", "--wait"])
         .unwrap();
     assert!(answer(&mesh).contains("server"));
-    for node in mesh.cluster.nodes() {
+    for node in mesh.cluster().nodes() {
         let script = "for n in /run/netns/*; do nsenter --net=$n iptables-nft-save | grep WEFT; done; \
                       ls /etc/cni/net.d | grep weft; ls -A /run/weft /var/lib/weft | grep -v :";
         let left = node.exec(&["sh", "-c", script]).unwrap().stdout;
@@ -153,7 +161,7 @@ fn ask(mesh: &Mesh<'_>) -> weft_cluster::Finished {
         "-",
         "http://server/",
     ];
-    mesh.cluster
+    mesh.cluster()
         .exec(&["-n", "pair", "deploy/client"], &get)
         .unwrap()
 }
@@ -171,9 +179,11 @@ fn while_asking(mesh: &Mesh<'_>, act: impl FnOnce()) -> String {
                   echo asked $n";
     let client = ["-n", "pair", "deploy/client"];
     let said = std::thread::scope(|scope| {
-        let load = scope.spawn(|| mesh.cluster.exec(&client, &["sh", "-c", script]).unwrap());
+        let load = scope.spawn(|| mesh.cluster().exec(&client, &["sh", "-c", script]).unwrap());
         let acted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act));
-        mesh.cluster.exec(&client, &["touch", "/tmp/stop"]).unwrap();
+        mesh.cluster()
+            .exec(&client, &["touch", "/tmp/stop"])
+            .unwrap();
         let said = load.join().unwrap().text().unwrap();
         if let Err(why) = acted {
             std::panic::resume_unwind(why);
@@ -188,7 +198,7 @@ fn while_asking(mesh: &Mesh<'_>, act: impl FnOnce()) -> String {
 /// The value that the running proxies have.
 fn access_log(mesh: &Mesh<'_>) -> String {
     let proxies = [&["daemonset/weft-proxy"][..], &SYSTEM].concat();
-    let proxies = mesh.cluster.get(&proxies).unwrap();
+    let proxies = mesh.cluster().get(&proxies).unwrap();
     let container = &proxies["spec"]["template"]["spec"]["containers"][0];
     let env = container["env"].as_array().unwrap();
     let value = env.iter().find(|e| e["name"] == "WEFT_ACCESS_LOG").unwrap();
