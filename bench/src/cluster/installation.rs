@@ -5,12 +5,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use weft_cluster::{Cluster, Config, programs};
+use weft_cluster::{Cluster, Config, Mesh, Part};
 
 use super::{MESHED, text};
 
 /// Pods start, or leave, within this time on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(300);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 /// A page that has not come by then does not come.
 const PAGE: Duration = Duration::from_secs(10);
 /// Between two looks at a counter: this much too late a result may be.
@@ -28,29 +28,11 @@ pub(crate) struct Installation<'c> {
 impl<'c> Installation<'c> {
     /// Imports the images, installs the chart, waits until all is ready.
     pub(crate) fn make(cluster: &'c Cluster, config: &Config) -> anyhow::Result<Self> {
-        for part in ["agent", "proxy", "operator"] {
-            let file = config.binaries.join(format!("images/weft-{part}.tar"));
-            let archive = std::fs::read(&file).with_context(|| {
-                format!("cannot read {}: run `cargo xtask images`", file.display())
-            })?;
-            cluster.import(&archive)?;
-        }
-        let helm = programs::HELM.ensure(&config.progress)?.join("helm");
-        let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/charts/weft");
-        let output = cluster
-            .command(&helm)
-            .args(["install", "weft", chart, "-n", "weft-system"])
-            .args(["--create-namespace", "--wait", "--timeout", "5m"])
-            .args(["--set", "image.registry=weft.local"])
-            .output()
-            .context("cannot start helm")?;
-        if !output.status.success() {
-            bail!("helm install: {}", String::from_utf8_lossy(&output.stderr));
-        }
+        Mesh::install(cluster, config, &[])?;
         Ok(Self {
             cluster,
-            agents: addresses(cluster, "agent", 15019)?,
-            proxies: addresses(cluster, "proxy", 15020)?,
+            agents: addresses(cluster, Part::Agent, 15019)?,
+            proxies: addresses(cluster, Part::Proxy, 15020)?,
         })
     }
 
@@ -71,12 +53,17 @@ impl<'c> Installation<'c> {
         let replicas = format!("--replicas={pods}");
         self.cluster
             .kubectl_ok(&["-n", MESHED, "scale", "deployment/crowd", &replicas])?;
-        until(&format!("{pods} pods"), || {
-            let crowd = self.cluster.get(&["-n", MESHED, "deployment/crowd"])?;
-            let status = |field: &str| crowd["status"][field].as_u64().unwrap_or(0);
-            let wanted = pods as u64;
-            Ok(status("readyReplicas") == wanted && status("replicas") == wanted)
-        })
+        match pods {
+            0 => {
+                let gone = ["-n", MESHED, "pods", "-l", "app=crowd"];
+                self.cluster.wait("delete", &gone, PATIENCE)
+            }
+            _ => {
+                let ready = format!("jsonpath={{.status.readyReplicas}}={pods}");
+                let crowd = ["-n", MESHED, "deployment/crowd"];
+                self.cluster.wait(&ready, &crowd, PATIENCE)
+            }
+        }
     }
 
     /// Waits until the agents hold so many pods captured.
@@ -114,8 +101,8 @@ impl<'c> Installation<'c> {
     }
 }
 
-fn addresses(cluster: &Cluster, part: &str, port: u16) -> anyhow::Result<Vec<SocketAddr>> {
-    let selector = format!("app.kubernetes.io/name=weft-{part}");
+fn addresses(cluster: &Cluster, part: Part, port: u16) -> anyhow::Result<Vec<SocketAddr>> {
+    let selector = part.selector();
     let pods = cluster.get(&["pods", "-n", "weft-system", "-l", &selector])?;
     let pods = pods["items"].as_array().context("no list of pods")?;
     let address = |pod| Ok(SocketAddr::new(text(pod, "/status/podIP")?.parse()?, port));
@@ -132,10 +119,7 @@ fn page(address: SocketAddr) -> anyhow::Result<String> {
 }
 
 /// Waits until it is so.
-pub(crate) fn until(
-    what: &str,
-    mut is: impl FnMut() -> anyhow::Result<bool>,
-) -> anyhow::Result<()> {
+fn until(what: &str, mut is: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
     let end = Instant::now() + PATIENCE;
     while !is()? {
         if Instant::now() > end {

@@ -8,7 +8,7 @@ use anyhow::Context;
 use serde::Serialize;
 use weft_cluster::{Cluster, Node};
 
-use super::installation::until;
+use super::installation::PATIENCE;
 use super::{MESHED, PLAIN, Spread};
 
 /// Pods that start at once in the second run.
@@ -95,13 +95,9 @@ fn start(cluster: &Cluster, node: &Node, namespace: &str, names: &[String]) -> a
         );
     }
     cluster.apply(&manifests)?;
-    let pods = || cluster.get(&["pods", "-n", namespace]);
-    until("pods run", || {
-        let pods = pods()?;
-        let running = |pod: &&serde_json::Value| pod["status"]["phase"] == "Running";
-        let items = pods["items"].as_array().context("no list of pods")?;
-        Ok(items.iter().filter(running).count() == names.len())
-    })?;
+    // One watch: asking again and again would cost what is measured.
+    let all = ["-n", namespace, "pods", "--all"];
+    cluster.wait("condition=Ready", &all, PATIENCE)?;
     let delete = ["-n", namespace, "delete", "pods", "--all", "--wait=true"];
     cluster.kubectl_ok(&delete)?;
     Ok(())
