@@ -54,28 +54,31 @@ pub(crate) struct Report {
 }
 
 impl Load {
-    pub(crate) fn start(from: Netns, to: Target) -> Self {
+    /// `kept`: whether one connection is kept besides.
+    pub(crate) fn start(from: Netns, to: Target, kept: bool) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let from = Arc::new(from);
         let crowd = {
             let (from, to, stop) = (Arc::clone(&from), to.clone(), Arc::clone(&stop));
             thread::spawn(move || crowd(&from, &to, &stop))
         };
-        let regular = {
+        let regular = kept.then(|| {
             let stop = Arc::clone(&stop);
             thread::spawn(move || regular(&from, &to, &stop))
-        };
+        });
         Self {
             stop,
             crowd: Some(crowd),
-            regular: Some(regular),
+            regular,
         }
     }
 
     /// No new requests; waits for those that are under way.
     pub(crate) fn stop(mut self) -> Report {
         self.stop.store(true, Ordering::Relaxed);
-        let joined = |thread: Option<JoinHandle<Tally>>| thread.unwrap().join().unwrap();
+        let joined = |thread: Option<JoinHandle<Tally>>| {
+            thread.map_or_else(Tally::default, |thread| thread.join().unwrap())
+        };
         Report {
             fresh: joined(self.crowd.take()),
             kept: joined(self.regular.take()),

@@ -66,7 +66,16 @@ impl<'a> World<'a> {
 
     /// The same to another Service.
     pub(crate) fn under_load_to(&self, service: &str, what: &str, fault: impl FnOnce()) -> Report {
-        let load = Load::start(self.netns("client"), self.target(service));
+        self.load((service, true), what, fault)
+    }
+
+    /// The same without a connection that is kept.
+    pub(crate) fn under_new_connections(&self, what: &str, fault: impl FnOnce()) -> Report {
+        self.load(("server", false), what, fault)
+    }
+
+    fn load(&self, (service, kept): (&str, bool), what: &str, fault: impl FnOnce()) -> Report {
+        let load = Load::start(self.netns("client"), self.target(service), kept);
         thread::sleep(Duration::from_secs(1));
         fault();
         thread::sleep(Duration::from_secs(2));
