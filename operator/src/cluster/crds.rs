@@ -8,46 +8,68 @@ use serde_json::{Map, Value, json};
 use weft_k8s::Kind;
 use weft_k8s::schema::{self, Schema};
 
+mod rules;
+
 /// Group, kind, columns and whatever else `kubectl` shows.
 struct Crd {
     kind: Kind,
     short: &'static [&'static str],
     describes: &'static str,
-    columns: &'static [(&'static str, &'static str, &'static str)],
+    columns: &'static [Column],
 }
+
+/// Name, path, description, and 0, or 1 for `-o wide` only.
+type Column = (&'static str, &'static str, &'static str, u8);
 
 const CRDS: &[Crd] = &[
     Crd {
         kind: Kind::VirtualService,
         short: &["vs"],
-        describes: "Routes of one or more hosts.",
+        describes: "Routes of one or more hosts: which requests go where, how they are changed, retried and limited in time.",
         columns: &[
-            ("Hosts", ".spec.hosts", "Hosts whose requests are routed"),
-            (ACCEPTED.0, ACCEPTED.1, ACCEPTED.2),
-            (PROGRAMMED.0, PROGRAMMED.1, PROGRAMMED.2),
+            (
+                "Gateways",
+                ".spec.gateways",
+                "Gateways that the routes apply to",
+                1,
+            ),
+            ("Hosts", ".spec.hosts", "Hosts whose requests are routed", 0),
+            ACCEPTED,
+            PROGRAMMED,
+            REASON,
         ],
     },
     Crd {
         kind: Kind::DestinationRule,
         short: &["dr"],
-        describes: "Subsets of a host, and how to reach them.",
+        describes: "Subsets of a host, and how its endpoints are chosen and connected to.",
         columns: &[
-            ("Host", ".spec.host", "The host"),
-            (ACCEPTED.0, ACCEPTED.1, ACCEPTED.2),
-            (PROGRAMMED.0, PROGRAMMED.1, PROGRAMMED.2),
+            ("Host", ".spec.host", "The host", 0),
+            ("Subsets", ".spec.subsets[*].name", "Names of its parts", 1),
+            ACCEPTED,
+            PROGRAMMED,
+            REASON,
         ],
     },
 ];
 
-const ACCEPTED: (&str, &str, &str) = (
+const ACCEPTED: Column = (
     "Accepted",
     ".status.conditions[?(@.type==\"Accepted\")].status",
     "Whether the mesh understands it",
+    0,
 );
-const PROGRAMMED: (&str, &str, &str) = (
+const PROGRAMMED: Column = (
     "Programmed",
     ".status.conditions[?(@.type==\"Programmed\")].message",
     "On how many nodes it is in force",
+    0,
+);
+const REASON: Column = (
+    "Message",
+    ".status.conditions[?(@.type==\"Accepted\")].message",
+    "What is wrong with it, if anything",
+    1,
 );
 /// Marks our definitions: they go with us, Istio's stay.
 const OURS: (&str, &str) = ("app.kubernetes.io/managed-by", "weft");
@@ -99,9 +121,15 @@ fn document(crd: &Crd) -> Value {
 }
 
 fn version(crd: &Crd, name: &str, stored: bool) -> Value {
-    let columns = crd.columns.iter().map(|(name, path, description)| {
-        json!({"name": name, "type": "string", "jsonPath": path, "description": description})
-    });
+    let columns = crd
+        .columns
+        .iter()
+        .map(|(name, path, description, priority)| {
+            json!({
+                "name": name, "type": "string", "jsonPath": path, "description": description,
+                "priority": priority,
+            })
+        });
     let age = json!({"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"});
     let columns: Vec<Value> = columns.chain([age]).collect();
     json!({
@@ -119,7 +147,9 @@ fn version(crd: &Crd, name: &str, stored: bool) -> Value {
 
 fn spec(kind: Kind) -> Value {
     let Schema(spec) = schema::spec(kind).unwrap_or_default();
-    structural(spec)
+    let mut spec = structural(spec);
+    rules::add(kind, &mut spec);
+    spec
 }
 
 /// What every policy's status is.
@@ -227,7 +257,7 @@ mod tests {
         ] {
             assert!(text.contains(word), "{word}");
         }
-        for word in ["anyOf", "$ref", "$defs", "uint", "default:"] {
+        for word in ["$ref", "$defs", "uint", "default:"] {
             assert!(!text.contains(word), "{word}");
         }
     }

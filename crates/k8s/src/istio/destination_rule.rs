@@ -22,13 +22,14 @@ pub struct DestinationRule {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct DestinationRuleSpec {
-    /// Short name, full name or wildcard.
+    /// The Service that this is about: its short name (`reviews`, of the same namespace), full name
+    /// (`reviews.shop.svc.cluster.local`), or a wildcard.
     pub host: String,
-    /// For requests without a subset, and for subsets that do not say otherwise.
+    /// How to choose endpoints and connect to them: for requests without a subset, and for subsets that do not say otherwise.
     pub traffic_policy: Option<TrafficPolicy>,
-    /// Named parts of the host's endpoints.
+    /// Named parts of the host's pods, usually its versions; VirtualServices send requests to them by name.
     pub subsets: Vec<Subset>,
-    /// Namespaces that see it; empty means all.
+    /// Namespaces whose pods see this rule: names, `.` for the own one, `*` for all. Without any: all.
     pub export_to: Vec<String>,
 }
 
@@ -36,11 +37,11 @@ pub struct DestinationRuleSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Subset {
-    /// Name.
+    /// Name that VirtualServices use.
     pub name: String,
-    /// Labels that its pods carry.
+    /// Labels that the pods of the subset carry, as in `version: v2`.
     pub labels: BTreeMap<String, String>,
-    /// Overrides the host's policy, part by part.
+    /// How to choose endpoints of this subset and connect to them; each part that is set takes the place of the host's.
     pub traffic_policy: Option<TrafficPolicy>,
 }
 
@@ -48,9 +49,9 @@ pub struct Subset {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct TrafficPolicy {
-    /// Algorithm.
+    /// How an endpoint is chosen.
     pub load_balancer: Option<LoadBalancer>,
-    /// Limits of connections.
+    /// Limits of connections to the host.
     pub connection_pool: Option<ConnectionPool>,
 }
 
@@ -58,7 +59,8 @@ pub struct TrafficPolicy {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LoadBalancer {
-    /// `LEAST_REQUEST`, `ROUND_ROBIN`, `RANDOM`, `PASSTHROUGH`, …
+    /// The algorithm: `LEAST_REQUEST` (of two at random the less busy one), `ROUND_ROBIN` or `RANDOM`. Without it:
+    /// `LEAST_REQUEST`.
     pub simple: Option<String>,
 }
 
@@ -66,7 +68,7 @@ pub struct LoadBalancer {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ConnectionPool {
-    /// For all protocols.
+    /// Limits that hold for all protocols.
     pub tcp: Option<TcpPool>,
 }
 
@@ -74,6 +76,6 @@ pub struct ConnectionPool {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct TcpPool {
-    /// Limit of one connect.
+    /// How long one connect may take, as in `500ms`. Without it: 10 s.
     pub connect_timeout: Option<Duration>,
 }

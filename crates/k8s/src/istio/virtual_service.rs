@@ -22,13 +22,14 @@ pub struct VirtualService {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct VirtualServiceSpec {
-    /// Hosts: short names, full names or wildcards.
+    /// Hosts whose requests these routes are for: a Service's short name (`reviews`, of the same namespace), its full name
+    /// (`reviews.shop.svc.cluster.local`), or a wildcard (`*.shop.svc.cluster.local`).
     pub hosts: Vec<String>,
-    /// Gateways; empty means `mesh`.
+    /// Gateways that the routes apply to. Without any, or with `mesh`, they apply to pods of the mesh.
     pub gateways: Vec<String>,
-    /// Ordered HTTP rules.
+    /// HTTP rules in their order: the first that matches a request decides. A request that none matches is answered with 404.
     pub http: Vec<HttpRoute>,
-    /// Namespaces that see it; empty means all.
+    /// Namespaces whose pods see these routes: names, `.` for the own one, `*` for all. Without any: all.
     pub export_to: Vec<String>,
 }
 
@@ -36,68 +37,70 @@ pub struct VirtualServiceSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct HttpRoute {
-    /// Name for logs.
+    /// Name of the rule; logs and metrics show it.
     pub name: String,
-    /// Any of these; empty matches everything.
+    /// When the rule applies: any of these is enough. Without any it applies to every request.
     #[serde(rename = "match")]
     pub matches: Vec<HttpMatch>,
-    /// Weighted destinations.
+    /// Where requests go. Several destinations share them by weight. A rule has one of `route`, `redirect` and
+    /// `directResponse`.
     pub route: Vec<HttpRouteDestination>,
-    /// Answer with a redirect.
+    /// Answers with a redirect instead of forwarding.
     pub redirect: Option<HttpRedirect>,
-    /// Answer with a fixed response.
+    /// Answers with a fixed response instead of forwarding.
     pub direct_response: Option<DirectResponse>,
-    /// Rewrite of the target.
+    /// Changes path or authority before the request is forwarded. Not together with `redirect`.
     pub rewrite: Option<HttpRewrite>,
-    /// Limit of the exchange.
+    /// How long a request may take with all its retries, as in `2s`; then it is answered with 504. Without it: no limit.
     pub timeout: Option<Duration>,
-    /// Retries.
+    /// When and how often a request that failed is tried again. Without it: twice, when no byte was processed
+    /// (`connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes`).
     pub retries: Option<HttpRetry>,
-    /// Header changes.
+    /// Changes of headers, for all destinations of the rule.
     pub headers: Option<Headers>,
 }
 
-/// Conditions that must all hold.
+/// Conditions on a request; all that are set must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct HttpMatch {
-    /// Name for logs.
+    /// Name of the condition; logs show it after the rule's.
     pub name: String,
-    /// Path.
+    /// The path, without the query. Values are case-sensitive unless `ignoreUriCase` is set.
     pub uri: Option<StringMatch>,
-    /// `http` or `https`.
+    /// The scheme: `http` or `https`.
     pub scheme: Option<StringMatch>,
-    /// Method.
+    /// The method, as in `exact: GET`.
     pub method: Option<StringMatch>,
-    /// Authority.
+    /// The authority (the Host header), with its port if the client sends one.
     pub authority: Option<StringMatch>,
-    /// Headers.
+    /// Headers by name, in lower case. An empty condition asks that the header is there.
     pub headers: BTreeMap<String, StringMatch>,
-    /// Headers that must not match.
+    /// Headers that must not be so. An empty condition asks that the header is absent.
     pub without_headers: BTreeMap<String, StringMatch>,
-    /// Query parameters.
+    /// Query parameters by name.
     pub query_params: BTreeMap<String, StringMatch>,
-    /// Port of the host.
+    /// Port of the host that the client called.
     pub port: Option<u32>,
-    /// Labels of the caller.
+    /// Labels that the calling pod must carry.
     pub source_labels: BTreeMap<String, String>,
-    /// Namespace of the caller.
+    /// Namespace that the calling pod must be in.
     pub source_namespace: String,
-    /// Gateways it applies to; overrides the VirtualService's.
+    /// Gateways that the condition applies to, instead of those of the VirtualService.
     pub gateways: Vec<String>,
-    /// Compare the path without regard to case.
+    /// Compares `uri` without regard to case; not with `regex`.
     pub ignore_uri_case: bool,
 }
 
-/// One of three comparisons; none of them asks for presence.
+/// One of three comparisons of a text. Without any it asks that the text is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct StringMatch {
-    /// Equal.
+    /// The text is exactly this.
     pub exact: Option<String>,
-    /// Begins with.
+    /// The text begins with this.
     pub prefix: Option<String>,
-    /// RE2 expression for the whole text.
+    /// The whole text matches this regular expression (RE2 syntax).
     pub regex: Option<String>,
 }
 
@@ -105,11 +108,11 @@ pub struct StringMatch {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct HttpRouteDestination {
-    /// Where.
+    /// The Service, and the subset and port of it, that requests go to.
     pub destination: Destination,
-    /// Share of the traffic.
+    /// Share of the requests, in relation to the other weights of the rule. A single destination needs none; 0 gets none.
     pub weight: Option<i64>,
-    /// Header changes for this destination.
+    /// Changes of headers, for requests to this destination only.
     pub headers: Option<Headers>,
 }
 
@@ -117,11 +120,11 @@ pub struct HttpRouteDestination {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Destination {
-    /// Short or full name.
+    /// The Service: its short name (of the same namespace) or full name.
     pub host: String,
-    /// Subset of a DestinationRule.
+    /// A subset of the host, as a DestinationRule of the host names it.
     pub subset: String,
-    /// Port.
+    /// Port of the Service. Without it: the port that the client called.
     pub port: Option<PortSelector>,
 }
 
@@ -129,7 +132,7 @@ pub struct Destination {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PortSelector {
-    /// Number.
+    /// Number of the port.
     pub number: u32,
 }
 
@@ -137,19 +140,19 @@ pub struct PortSelector {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct HttpRedirect {
-    /// Replaces the whole path.
+    /// The new path, in place of the whole old one.
     pub uri: String,
-    /// Replaces the matched prefix.
+    /// What takes the place of the prefix that matched; not together with `uri`.
     pub prefix_rewrite: String,
-    /// Host.
+    /// The new authority.
     pub authority: String,
-    /// Port.
+    /// The new port.
     pub port: Option<u32>,
-    /// `FROM_PROTOCOL_DEFAULT` or `FROM_REQUEST_PORT`.
+    /// Where the port comes from when `port` is not set: `FROM_PROTOCOL_DEFAULT` (80 or 443) or `FROM_REQUEST_PORT`.
     pub derive_port: Option<String>,
-    /// `http` or `https`.
+    /// The new scheme: `http` or `https`.
     pub scheme: String,
-    /// Status, 301 when absent.
+    /// Status of the answer: 301, 302, 303, 307 or 308. Without it: 301.
     pub redirect_code: Option<u32>,
 }
 
@@ -157,9 +160,9 @@ pub struct HttpRedirect {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct DirectResponse {
-    /// Status.
+    /// Status of the answer, as in 503.
     pub status: u32,
-    /// Body.
+    /// Body of the answer. Without it: an empty one.
     pub body: Option<Body>,
 }
 
@@ -167,9 +170,9 @@ pub struct DirectResponse {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Body {
-    /// As text.
+    /// The body as text.
     pub string: Option<String>,
-    /// As base64.
+    /// The body as bytes, in base64.
     pub bytes: Option<String>,
 }
 
@@ -177,11 +180,11 @@ pub struct Body {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct HttpRewrite {
-    /// Replaces the path, or the prefix that matched.
+    /// The new path; where the rule matched a prefix, only that is replaced.
     pub uri: String,
-    /// Replaces the authority.
+    /// The new authority (Host header).
     pub authority: String,
-    /// Rewrites the path by an expression.
+    /// Rewrites the path by a regular expression; not together with `uri`.
     pub uri_regex_rewrite: Option<RegexRewrite>,
 }
 
@@ -189,10 +192,10 @@ pub struct HttpRewrite {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RegexRewrite {
-    /// RE2 expression.
+    /// Regular expression (RE2 syntax) of what is replaced.
     #[serde(rename = "match")]
     pub pattern: String,
-    /// Replacement with `\1`.
+    /// What takes its place; `\1` stands for the first group.
     pub rewrite: String,
 }
 
@@ -200,13 +203,14 @@ pub struct RegexRewrite {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct HttpRetry {
-    /// Retries after the first try; 0 disables.
+    /// How often a request is tried again after the first try; 0 switches retries off.
     pub attempts: Option<i64>,
-    /// Limit of each try.
+    /// How long each try may take, as in `500ms`. Without it: as long as `timeout` leaves.
     pub per_try_timeout: Option<Duration>,
-    /// Envoy's words and status codes, joined by commas.
+    /// What is tried again, joined by commas: `5xx`, `gateway-error`, `reset`, `connect-failure`, `refused-stream`,
+    /// `retriable-4xx`, gRPC's `unavailable`, `cancelled` and others, and status codes such as `503`.
     pub retry_on: String,
-    /// Base of the exponential back-off.
+    /// Pause before the first retry, doubled for each further one and spread at random. Without it: 25 ms.
     pub backoff: Option<Duration>,
 }
 
@@ -214,9 +218,9 @@ pub struct HttpRetry {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Headers {
-    /// Before the request is sent.
+    /// Changes of the request, before it is forwarded.
     pub request: HeaderChange,
-    /// Before the response is returned.
+    /// Changes of the response, before it is returned.
     pub response: HeaderChange,
 }
 
@@ -224,10 +228,10 @@ pub struct Headers {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct HeaderChange {
-    /// Replace.
+    /// Headers that are set to these values, whatever they were.
     pub set: BTreeMap<String, String>,
-    /// Append.
+    /// Values that are added to these headers.
     pub add: BTreeMap<String, String>,
-    /// Remove.
+    /// Names of headers that are removed.
     pub remove: Vec<String>,
 }
