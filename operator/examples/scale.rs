@@ -147,6 +147,7 @@ async fn serve(dir: &Path, size: &Size) -> anyhow::Result<()> {
             pipeline: handle.clone(),
             nodes: nodes.clone(),
             metrics,
+            seats: weft_operator::cluster::lease::alone(),
         },
         Door::Open,
         shutdown.clone(),

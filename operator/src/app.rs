@@ -13,7 +13,8 @@ use weft_service::metrics::{Exposition, registry};
 use weft_service::ready::Readiness;
 use weft_service::signal::shutdown_on_signals;
 
-use crate::cluster::lease::Election;
+use crate::cluster::events::Events;
+use crate::cluster::lease::{self, Election, Seat, Seats};
 use crate::cluster::rbac::LEASE;
 use crate::cluster::tokens::Tokens;
 use crate::cluster::writer::{Carried, Writer};
@@ -23,7 +24,7 @@ use crate::push::server::{Door, Mesh};
 use crate::source::dir::Directories;
 use crate::source::kubernetes::Cluster;
 use crate::status::Nodes;
-use crate::{pipeline, push, source};
+use crate::{pipeline, push, source, uncaptured};
 
 /// Version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -57,30 +58,42 @@ pub async fn run_until(config: Config, shutdown: CancellationToken) -> anyhow::R
     );
     let grpc = listen("--listen", config.listen).await?;
     let http = listen("--metrics-listen", config.metrics_listen).await?;
-    let door = match origin {
+    let (told, list) = watch::channel(Vec::new());
+    tasks.spawn(shutdown.clone().run_until_cancelled_owned(uncaptured::run(
+        handle.clone(),
+        nodes.clone(),
+        told,
+    )));
+    let (door, seats) = match origin {
         From::Directories(directories) => {
             let directories = Directories::open(&directories)?;
             tasks.spawn(source::run(directories, manifests, shutdown.clone()));
-            Door::Open
+            (Door::Open, lease::alone())
         }
         From::Cluster(access) => {
             let client = access.client().await?;
             let carried = Carried::default();
             let cluster = Cluster::new(client.clone(), carried.clone());
             tasks.spawn(source::run(cluster, manifests, shutdown.clone()));
+            let seats = elect(&config, client.clone(), &handle, (&tasks, &shutdown));
+            let events = Events {
+                client: client.clone(),
+                list: list.clone(),
+                seats: seats.clone(),
+                identity: config.identity(),
+            };
+            tasks.spawn(shutdown.clone().run_until_cancelled_owned(events.run()));
             let writer = Writer {
                 client: client.clone(),
                 pipeline: handle.clone(),
                 nodes: nodes.clone(),
                 carried,
-                leading: lead(&config, client.clone(), &tasks, &shutdown),
+                seats: seats.clone(),
+                namespace: config.namespace.clone(),
             };
             tasks.spawn(shutdown.clone().run_until_cancelled_owned(writer.run()));
-            Door::Tokens(Box::new(Tokens::new(
-                client,
-                &config.namespace,
-                &config.node_accounts,
-            )))
+            let tokens = Tokens::new(client, &config.namespace, &config.node_accounts);
+            (Door::Tokens(Box::new(tokens)), seats)
         }
     };
     tasks.spawn(
@@ -91,6 +104,7 @@ pub async fn run_until(config: Config, shutdown: CancellationToken) -> anyhow::R
     let router = pages(
         &handle,
         &nodes,
+        list,
         Exposition::new(registry, Vec::new()),
         readiness,
     );
@@ -100,6 +114,7 @@ pub async fn run_until(config: Config, shutdown: CancellationToken) -> anyhow::R
         pipeline: handle,
         nodes,
         metrics,
+        seats,
     };
     tracing::info!(grpc = %config.listen, metrics = %config.metrics_listen, "listening");
     let served = push::server::serve(grpc, mesh, door, shutdown.clone()).await;
@@ -108,23 +123,30 @@ pub async fn run_until(config: Config, shutdown: CancellationToken) -> anyhow::R
     served.context("the gRPC server has ended")
 }
 
-/// Takes part in the election; whether this replica leads.
-fn lead(
+/// Takes part in the election; what this replica is.
+fn elect(
     config: &Config,
     client: Client,
-    tasks: &TaskTracker,
-    shutdown: &CancellationToken,
-) -> watch::Receiver<bool> {
-    let (leading, leads) = watch::channel(false);
-    let election = Election::new(client, &config.namespace, LEASE, config.identity());
-    tasks.spawn(election.run(leading, shutdown.clone()));
-    leads
+    pipeline: &pipeline::Handle,
+    (tasks, shutdown): (&TaskTracker, &CancellationToken),
+) -> Seats {
+    let (seat, seats) = watch::channel(Seat::Follows { leader: None });
+    let election = Election::new(
+        client,
+        (&config.namespace, LEASE),
+        config.identity(),
+        config.address(),
+        pipeline.clone(),
+    );
+    tasks.spawn(election.run(seat, shutdown.clone()));
+    seats
 }
 
 /// What people and `weft` can ask.
 fn pages(
     handle: &pipeline::Handle,
     nodes: &Nodes,
+    uncaptured: uncaptured::List,
     exposition: Exposition,
     readiness: Readiness,
 ) -> Router {
@@ -141,6 +163,9 @@ fn pages(
         })
         .get("/debug/nodes", move |_| {
             Answer::json(shown.to_json(newest.current().generation))
+        })
+        .get("/debug/uncaptured", move |_| {
+            Answer::json(uncaptured::to_json(&uncaptured))
         })
 }
 

@@ -1,6 +1,6 @@
 //! The operator's flags; each has an environment twin.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
@@ -55,6 +55,9 @@ pub struct Config {
     /// Where metrics, readiness and diagnostics are served.
     #[arg(long, env = "WEFT_METRICS_LISTEN", default_value = "0.0.0.0:15014")]
     pub metrics_listen: SocketAddr,
+    /// Address of this pod: replicas that do not lead send nodes to the leader's. Else the address of --listen, if it is one.
+    #[arg(long, env = "WEFT_POD_IP", value_name = "ADDRESS")]
+    pub pod_ip: Option<IpAddr>,
     /// Suffix of service names.
     #[arg(long, env = "WEFT_CLUSTER_DOMAIN", default_value = "cluster.local")]
     pub cluster_domain: String,
@@ -109,6 +112,14 @@ impl Config {
             let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
             format!("{}-{}", host.trim(), std::process::id())
         })
+    }
+
+    /// Where nodes reach this replica and no other.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        let listens = Some(self.listen.ip()).filter(|ip| !ip.is_unspecified());
+        let ip = self.pod_ip.or(listens)?;
+        Some(SocketAddr::new(ip, self.listen.port()))
     }
 
     /// Where manifests come from.

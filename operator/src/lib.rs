@@ -22,3 +22,4 @@ pub mod published;
 pub mod push;
 pub mod source;
 pub mod status;
+pub mod uncaptured;

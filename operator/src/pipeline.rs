@@ -39,6 +39,7 @@ pub struct Pipeline {
     up: Option<Up>,
     published: watch::Sender<Arc<Published>>,
     generations: Generations,
+    floor: watch::Receiver<u64>,
 }
 
 /// What sessions and pages see of the pipeline.
@@ -46,6 +47,7 @@ pub struct Pipeline {
 pub struct Handle {
     published: watch::Receiver<Arc<Published>>,
     generations: Generations,
+    floor: Arc<watch::Sender<u64>>,
 }
 
 impl Handle {
@@ -66,6 +68,30 @@ impl Handle {
     pub fn generations(&self) -> &Generations {
         &self.generations
     }
+
+    /// An operator before us has given this number: count on above it, and give the newest tables a higher one too, so
+    /// that nobody sees the mesh go back.
+    pub fn count_above(&self, seen: u64) {
+        if self.generations.count_above(seen) {
+            self.raise(seen);
+        }
+    }
+
+    /// As [`Handle::count_above`]; returns when the newest tables have a higher number.
+    pub async fn take_over(&self, last: u64) {
+        self.generations.count_above(last);
+        self.raise(last);
+        let mut published = self.published.clone();
+        // Fails only when the pipeline has ended, and then nothing is published any more.
+        let _ = published
+            .wait_for(|published| published.generation > last)
+            .await;
+    }
+
+    fn raise(&self, seen: u64) {
+        self.floor
+            .send_if_modified(|floor| seen > std::mem::replace(floor, seen.max(*floor)));
+    }
 }
 
 impl Pipeline {
@@ -74,6 +100,7 @@ impl Pipeline {
     pub fn new(settings: Settings, metrics: Metrics, ready: Part) -> (Self, Handle) {
         let (published, seen) = watch::channel(Arc::default());
         let generations = Generations::default();
+        let (floor, floors) = watch::channel(0);
         let pipeline = Self {
             settings,
             compiler: Compiler::default(),
@@ -82,12 +109,14 @@ impl Pipeline {
             up: None,
             published,
             generations: generations.clone(),
+            floor: floors,
         };
         (
             pipeline,
             Handle {
                 published: seen,
-                generations: generations.clone(),
+                generations,
+                floor: Arc::new(floor),
             },
         )
     }
@@ -97,8 +126,16 @@ impl Pipeline {
         let mut last: Option<Arc<Manifests>> = None;
         let mut rest_until = Instant::now();
         loop {
-            if changes.changed().await.is_err() {
-                return;
+            tokio::select! {
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+                Ok(()) = self.floor.changed() => {
+                    self.renumber();
+                    continue;
+                }
             }
             while let Some(remaining) = rest_until.checked_duration_since(Instant::now()) {
                 let newest = changes.borrow_and_update().clone();
@@ -166,6 +203,24 @@ impl Pipeline {
         if self.up.is_none() {
             self.up = Some(self.ready.up());
         }
+    }
+
+    /// The same tables under a number that no operator has given before.
+    fn renumber(&mut self) {
+        let floor = *self.floor.borrow_and_update();
+        let newest = self.published.borrow().clone();
+        if newest.generation == 0 || newest.generation > floor {
+            return;
+        }
+        let generation = self.generations.next();
+        tracing::info!(
+            generation,
+            was = newest.generation,
+            "an operator before this one has counted further"
+        );
+        let mut next = (*newest).clone();
+        next.generation = generation;
+        self.publish(next);
     }
 
     fn publish(&mut self, mut next: Published) {

@@ -27,9 +27,9 @@ impl Generations {
     }
 
     /// A node has been sent this number, perhaps by an operator before us: count on above it. This is all that a
-    /// restarted operator needs to know of its past.
-    pub fn count_above(&self, seen: u64) {
-        self.0.fetch_max(seen, Ordering::Relaxed);
+    /// restarted operator needs to know of its past. Returns whether it was news.
+    pub fn count_above(&self, seen: u64) -> bool {
+        self.0.fetch_max(seen, Ordering::Relaxed) < seen
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use serde::Serialize;
+use weft_wire::table::PodTrouble;
 
 /// One connected program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -23,6 +25,38 @@ pub struct NodeStatus {
     pub number: u64,
     /// The last refusal on this connection.
     pub last_nack: Option<NackStatus>,
+    /// Since when `acked` is so.
+    #[serde(skip)]
+    pub acked_since: Instant,
+    /// Pods that this agent cannot capture.
+    #[serde(skip)]
+    pub troubles: Vec<PodTrouble>,
+}
+
+impl NodeStatus {
+    /// A program that should be connected and is not.
+    #[must_use]
+    pub fn away(node: &str, kind: &'static str) -> Self {
+        Self {
+            node: node.to_owned(),
+            kind,
+            version: String::new(),
+            sent: 0,
+            acked: 0,
+            number: 0,
+            last_nack: None,
+            acked_since: Instant::now(),
+            troubles: Vec::new(),
+        }
+    }
+
+    /// The program uses this generation of the mesh now.
+    pub fn uses(&mut self, generation: u64) {
+        if self.acked != generation {
+            self.acked = generation;
+            self.acked_since = Instant::now();
+        }
+    }
 }
 
 /// A refusal.
@@ -36,8 +70,17 @@ pub struct NackStatus {
 
 #[derive(Serialize)]
 struct Page {
+    version: &'static str,
     generation: u64,
-    nodes: Vec<NodeStatus>,
+    nodes: Vec<Shown>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown {
+    #[serde(flatten)]
+    status: NodeStatus,
+    acked_seconds: u64,
 }
 
 /// All connected programs, by connection.
@@ -78,9 +121,14 @@ impl Nodes {
     /// All rows as JSON, beside the mesh's newest generation: a node whose `acked` is as high runs what was saved last.
     #[must_use]
     pub fn to_json(&self, generation: u64) -> Vec<u8> {
+        let shown = |status: NodeStatus| Shown {
+            acked_seconds: status.acked_since.elapsed().as_secs(),
+            status,
+        };
         let page = Page {
+            version: crate::app::VERSION,
             generation,
-            nodes: self.list(),
+            nodes: self.list().into_iter().map(shown).collect(),
         };
         serde_json::to_vec_pretty(&page).unwrap_or_default()
     }

@@ -108,7 +108,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     spawn_local(enrol(
         Rc::clone(&pods),
         Rc::clone(&metrics),
-        (Arc::clone(&page), leave.clone()),
+        (Arc::clone(&page), leave.clone(), handle.clone()),
         shutdown.clone(),
     ));
     spawn_local(patrol::run(
@@ -233,7 +233,7 @@ async fn follow(
 async fn enrol(
     pods: Rc<Pods>,
     metrics: Rc<Metrics>,
-    (page, leave): (Arc<Mutex<String>>, Option<Rc<Leave>>),
+    (page, leave, handle): (Arc<Mutex<String>>, Option<Rc<Leave>>, Handle),
     shutdown: CancellationToken,
 ) {
     if !pods.all().is_empty() {
@@ -244,6 +244,7 @@ async fn enrol(
     let report = move || {
         metrics.pods(&shown);
         *page.lock().unwrap_or_else(PoisonError::into_inner) = debug::pods(&shown);
+        handle.report(debug::troubles(&shown));
         if let Some(leave) = &leave {
             leave.look(&shown);
         }

@@ -1,6 +1,8 @@
 //! The page `/debug/pods`: every pod that the agent holds or should hold, how far it is, and what keeps it.
 
 use serde::Serialize;
+use weft_model::pod::Mode;
+use weft_tables::PodTrouble;
 
 use crate::pods::Pods;
 use crate::pods::plan::Stage;
@@ -36,6 +38,27 @@ pub(crate) fn pods(pods: &Pods) -> String {
         })
         .collect();
     serde_json::to_string_pretty(&rows).unwrap_or_default()
+}
+
+/// Pods that the tables want captured and that are not, for the operator; it tells people.
+pub(crate) fn troubles(pods: &Pods) -> Vec<PodTrouble> {
+    let bound = pods.bound();
+    let wanted = |uid: &str| {
+        let pod = bound.pods.get(uid);
+        pod.is_some_and(|pod| pod.mode == Mode::Enabled)
+    };
+    pods.all()
+        .iter()
+        .filter(|cell| wanted(cell.uid()))
+        .filter_map(|cell| {
+            let trouble = cell.trouble()?;
+            Some(PodTrouble {
+                uid: cell.uid().to_owned(),
+                reason: trouble.kind.as_str().to_owned(),
+                message: trouble.text,
+            })
+        })
+        .collect()
 }
 
 /// The word for a stage, the same as the metric's.

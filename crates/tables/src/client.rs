@@ -1,6 +1,7 @@
 //! Carries out what the session decides: connects, reconnects for ever, moves messages, publishes states and writes the
 //! last good one to disk. Everything runs on two small tasks; nothing here decides.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ const WRITE_EVERY: Duration = Duration::from_secs(1);
 const WRITE_REST: u32 = 50;
 /// Longest rest: how old the state on disk may be while the mesh changes all the time.
 const LONGEST_REST: Duration = Duration::from_secs(30);
+/// Replicas that send us on in a row before we rest: two that took each other for the leader would play ball with us.
+const MAX_HOPS: u32 = 3;
 
 /// What the tasks are made of.
 pub(crate) struct Parts {
@@ -53,12 +56,41 @@ pub(crate) fn endpoint(config: &ClientConfig) -> Result<Endpoint, StartError> {
     if endpoint.uri().scheme_str() != Some("http") || endpoint.uri().host().is_none() {
         return Err(invalid(&"it needs the scheme http and a host"));
     }
-    Ok(endpoint
+    Ok(limited(endpoint))
+}
+
+fn limited(endpoint: Endpoint) -> Endpoint {
+    endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT)
         .keep_alive_while_idle(true)
-        .tcp_nodelay(true))
+        .tcp_nodelay(true)
+}
+
+/// Why a connection has ended, or was not made.
+struct End {
+    reason: String,
+    /// Where the operator said that we should go instead.
+    leader: Option<SocketAddr>,
+}
+
+impl From<String> for End {
+    fn from(reason: String) -> Self {
+        Self {
+            reason,
+            leader: None,
+        }
+    }
+}
+
+impl From<tonic::Status> for End {
+    fn from(status: tonic::Status) -> Self {
+        Self {
+            leader: rpc::leader(&status),
+            reason: describe(&status),
+        }
+    }
 }
 
 /// Starts both tasks on the current runtime.
@@ -100,20 +132,35 @@ struct Client {
 
 impl Client {
     async fn run(mut self) {
+        let (mut endpoint, mut hops) = (self.endpoint.clone(), 0);
         loop {
-            let error = self.stream().await;
-            self.outgoing = None;
+            let end = self.stream(endpoint).await;
+            let was_connected = self.outgoing.take().is_some();
             let _ = self.take(Event::Lost);
-            self.report(error);
+            hops = if was_connected { 0 } else { hops };
+            let leader = end.leader.filter(|_| hops < MAX_HOPS);
+            // An address of numbers always makes an endpoint.
+            let next = leader.and_then(|at| Endpoint::from_shared(format!("http://{at}")).ok());
+            if let Some(next) = next {
+                hops += 1;
+                self.owner
+                    .status
+                    .send_if_modified(|status| std::mem::replace(&mut status.connected, false));
+                endpoint = limited(next);
+                continue;
+            }
+            self.report(end.reason);
+            // Whoever was the leader may be gone: ask anew where it is.
+            (endpoint, hops) = (self.endpoint.clone(), 0);
             let pause = self.backoff.next();
             self.meanwhile(tokio::time::sleep(pause)).await;
         }
     }
 
     /// One connection from beginning to end; returns why it ended.
-    async fn stream(&mut self) -> String {
+    async fn stream(&mut self, endpoint: Endpoint) -> End {
         let (outgoing, messages) = mpsc::unbounded_channel();
-        let endpoint = self.endpoint.clone();
+        let uri = endpoint.uri().clone();
         let token_file = self.token_file.clone();
         let connecting = async move {
             let token = match token_file {
@@ -124,8 +171,8 @@ impl Client {
             let stream = UnboundedReceiverStream::new(messages);
             let stream = rpc::connect(channel, token.as_deref(), stream);
             match tokio::time::timeout(CONNECT_TIMEOUT, stream).await {
-                Ok(opened) => opened.map_err(|status| describe(&status)),
-                Err(_) => Err("the operator does not answer the call".to_owned()),
+                Ok(opened) => opened.map_err(End::from),
+                Err(_) => Err("the operator does not answer the call".to_owned().into()),
             }
         };
         let mut incoming = match self.meanwhile(connecting).await {
@@ -133,36 +180,33 @@ impl Client {
             Err(error) => return error,
         };
         self.outgoing = Some(outgoing);
-        tracing::info!(operator = %self.endpoint.uri(), "connected to the operator");
+        tracing::info!(operator = %uri, "connected to the operator");
         self.owner.status.send_modify(|status| {
             status.connected = true;
             status.last_error = None;
         });
-        let mut end = self.take(Event::Connected);
+        let mut end = self.take(Event::Connected).map(End::from);
         loop {
-            if let Some(reason) = end {
-                return reason;
+            if let Some(end) = end {
+                return end;
             }
             end = tokio::select! {
                 message = incoming.next() => self.received(message),
-                Some(event) = self.owner.events.recv() => self.take(event),
+                Some(event) = self.owner.events.recv() => self.take(event).map(End::from),
             };
         }
     }
 
     /// Handles one result of the stream; returns why the connection ends, if it does.
-    fn received(
-        &mut self,
-        message: Result<Option<OperatorMessage>, tonic::Status>,
-    ) -> Option<String> {
+    fn received(&mut self, message: Result<Option<OperatorMessage>, tonic::Status>) -> Option<End> {
         match message {
             Ok(Some(message)) => {
                 // Only an operator that talks proves that connecting again at once makes sense.
                 self.backoff.reset();
-                self.take(Event::Message(message))
+                self.take(Event::Message(message)).map(End::from)
             }
-            Ok(None) => Some("the operator has ended the stream".to_owned()),
-            Err(status) => Some(describe(&status)),
+            Ok(None) => Some("the operator has ended the stream".to_owned().into()),
+            Err(status) => Some(status.into()),
         }
     }
 

@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 use weft_model::id::{ServiceId, WorkloadId};
 use weft_model::table::Interest;
-use weft_wire::table::MAX_INTEREST;
+use weft_wire::table::{MAX_INTEREST, PodTrouble};
 
 use crate::State;
 use crate::session::Event;
@@ -128,6 +128,12 @@ impl Handle {
             generation,
             reason: reason.into(),
         });
+    }
+
+    /// Pods that should be captured and are not; takes the place of what was said before, also for an operator that is
+    /// connected later.
+    pub fn report(&self, troubles: Vec<PodTrouble>) {
+        self.send(Event::Troubles(troubles));
     }
 
     /// Returns when the client has stopped after its shutdown token was cancelled and the last good state is on disk.

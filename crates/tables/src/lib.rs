@@ -27,7 +27,7 @@ use weft_model::table::Tables;
 
 pub use disk::{DiskError, FILE, decode};
 pub use handle::{Handle, Status};
-pub use weft_wire::table::NodeKind;
+pub use weft_wire::table::{NodeKind, PodTrouble};
 
 /// Tables of one generation. Generation 0: nothing has ever been received.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

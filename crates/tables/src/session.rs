@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use weft_model::table::Interest;
 use weft_wire::table::parts::{Assembler, Whole};
-use weft_wire::table::{Digest, Hello, MAX_INTEREST, NodeMessage, OperatorMessage, Resume, SCHEMA};
+use weft_wire::table::{
+    Digest, Hello, MAX_INTEREST, NodeMessage, OperatorMessage, PodTrouble, Resume, SCHEMA,
+};
 
 use crate::disk::Saved;
 use crate::{ClientConfig, State};
@@ -31,6 +33,8 @@ pub(crate) enum Event {
         /// Why.
         reason: String,
     },
+    /// The owner cannot capture these pods.
+    Troubles(Vec<PodTrouble>),
 }
 
 /// What is to be done.
@@ -70,6 +74,8 @@ pub(crate) struct Session {
     interest: Interest,
     /// Wanted since the stream was opened; may not have been answered yet.
     fresh: Interest,
+    /// Pods that the owner cannot capture.
+    troubles: Vec<PodTrouble>,
     connected: bool,
     assembler: Assembler,
 }
@@ -109,6 +115,7 @@ impl Session {
             offered: None,
             fresh: interest.clone(),
             interest,
+            troubles: Vec::new(),
             connected: false,
             assembler: Assembler::default(),
         }
@@ -151,7 +158,19 @@ impl Session {
             Event::Wanted(interest) => self.wanted(interest),
             Event::Applied(generation) => self.applied(generation),
             Event::Refused { generation, reason } => self.refused(generation, reason),
+            Event::Troubles(troubles) => self.troubled(troubles),
         }
+    }
+
+    fn troubled(&mut self, troubles: Vec<PodTrouble>) -> Vec<Action> {
+        if self.troubles == troubles {
+            return Vec::new();
+        }
+        self.troubles = troubles;
+        if !self.connected {
+            return Vec::new();
+        }
+        vec![Action::Send(NodeMessage::Troubles(self.troubles.clone()))]
     }
 
     fn connected(&mut self) -> Vec<Action> {
@@ -177,6 +196,10 @@ impl Session {
             actions.push(Action::Forget(forgotten));
         }
         actions.push(Action::Send(NodeMessage::Hello(hello)));
+        if !self.troubles.is_empty() {
+            let troubles = NodeMessage::Troubles(self.troubles.clone());
+            actions.push(Action::Send(troubles));
+        }
         actions
     }
 

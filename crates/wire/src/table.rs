@@ -30,6 +30,9 @@ pub const MAX_GENERATION: u64 = 1 << 53;
 /// Longest node name, version or reason that is kept, bytes (a Kubernetes name has at most 253).
 pub const MAX_TEXT: usize = 1024;
 
+/// Pods of one node that may be reported as not captured; a node runs a tenth of it.
+pub const MAX_TROUBLES: usize = 2_000;
+
 /// What a node says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeMessage {
@@ -49,6 +52,19 @@ pub enum NodeMessage {
         /// In words, for status.
         reason: String,
     },
+    /// Pods that the agent cannot capture; takes the place of the list before.
+    Troubles(Vec<PodTrouble>),
+}
+
+/// A pod that should be captured and is not.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PodTrouble {
+    /// The pod's uid.
+    pub uid: String,
+    /// Why, in one word.
+    pub reason: String,
+    /// Why, in words.
+    pub message: String,
 }
 
 /// Who connects and what it holds.

@@ -17,6 +17,8 @@ use crate::status::NodeStatus;
 
 mod parents;
 
+pub(crate) use parents::CONTROLLER;
+
 /// We understand the object and do what it says.
 pub const ACCEPTED: &str = "Accepted";
 /// It is in force.

@@ -37,6 +37,13 @@ pub fn manifests(namespace: &str, account: &str) -> String {
         &["tokenreviews".to_owned()],
         &["create"],
     );
+    // Events stand in the namespace of the pod that they are about.
+    rule(
+        &mut text,
+        "events.k8s.io",
+        &["events".to_owned()],
+        &["create"],
+    );
     binding(
         &mut text,
         "ClusterRoleBinding",
@@ -108,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_but_policy_status_and_the_lease_can_be_written() {
+    fn nothing_but_policy_status_events_and_the_lease_can_be_written() {
         let text = manifests("weft-system", "weft-operator");
         let reads = "verbs: [get, list, watch]";
         let rules = text.split("  - apiGroups: ").skip(1);
@@ -118,8 +125,8 @@ mod tests {
                 .and_then(|(_, rest)| rest.split_once(']'));
             let (resources, _) = resources.unwrap();
             for resource in resources.split(", ") {
-                let allowed =
-                    resource.ends_with("/status") || ["tokenreviews", "leases"].contains(&resource);
+                let allowed = resource.ends_with("/status")
+                    || ["tokenreviews", "leases", "events"].contains(&resource);
                 assert!(allowed, "{rule}");
             }
         }

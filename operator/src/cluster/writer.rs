@@ -9,25 +9,32 @@ use kube::api::{Patch, PatchParams};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, Client};
 use serde_json::json;
-use tokio::sync::watch;
 
 use super::MANAGER;
 use super::access::reason;
 use super::conditions::{Ledger, Status, Wanted};
+use super::lease::{Seat, Seats};
 use crate::pipeline::Handle;
+use crate::published::Published;
 use crate::source::{Observed, Reference};
-use crate::status::Nodes;
+use crate::status::{NodeStatus, Nodes};
 
 /// From one write to the next: at most fifty a second.
 const BETWEEN_WRITES: Duration = Duration::from_millis(20);
 /// Nodes usually acknowledge within this time, so that a change needs one write and not two.
 const PATIENCE: Duration = Duration::from_millis(400);
+/// A replica that has just begun to lead lets the nodes come first, else it would take those that were quick for all. A node
+/// that lost its operator rests for at most five seconds.
+const SETTLE: Duration = Duration::from_secs(6);
 /// While nodes are behind, they are looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
 /// Without any change everything is compared again after this time: somebody may have changed a status by hand.
 const IDLE_LOOK: Duration = Duration::from_secs(30);
 /// Limit of one write.
 const REQUEST: Duration = Duration::from_secs(5);
+
+/// Label of the proxies' pods.
+const PROXY: (&str, &str) = ("app.kubernetes.io/name", "weft-proxy");
 
 /// What policies carry, as the watches last saw it and as we last wrote it. Kept beside the manifests, so that a status
 /// that we write does not look like a change of the mesh.
@@ -68,7 +75,9 @@ pub struct Writer {
     /// What objects carry.
     pub carried: Carried,
     /// Whether this replica leads.
-    pub leading: watch::Receiver<bool>,
+    pub seats: Seats,
+    /// Namespace of the proxies.
+    pub namespace: String,
 }
 
 impl Writer {
@@ -77,8 +86,13 @@ impl Writer {
         let mut ledger = Ledger::default();
         let mut published = self.pipeline.changes();
         loop {
-            if self.leading.wait_for(|leads| *leads).await.is_err() {
-                return;
+            if *self.seats.borrow() != Seat::Leads {
+                let leads = self.seats.wait_for(|seat| *seat == Seat::Leads);
+                if leads.await.is_err() {
+                    return;
+                }
+                ledger = Ledger::default();
+                tokio::time::sleep(SETTLE).await;
             }
             let newest = published.borrow_and_update().clone();
             let mut waiting = false;
@@ -89,7 +103,7 @@ impl Writer {
                 let now = k8s_openapi::jiff::Timestamp::now();
                 let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
                 let wanted;
-                (wanted, waiting) = ledger.wanted(&newest, &carried, &self.nodes.list(), &now);
+                (wanted, waiting) = ledger.wanted(&newest, &carried, &self.proxies(&newest), &now);
                 waiting |= self.write(&wanted).await;
             }
             let look = if waiting { LOOK } else { IDLE_LOOK };
@@ -104,11 +118,35 @@ impl Writer {
         }
     }
 
+    /// Programs that are connected, and proxies that should be: one that is ready and has not come yet is behind, else the
+    /// nodes that were quick after a change of the leader would be taken for all.
+    fn proxies(&self, published: &Published) -> Vec<NodeStatus> {
+        let mut rows = self.nodes.list();
+        for (name, pod) in &published.manifests().snapshot.pods {
+            let (pod, node) = (&pod.value, &pod.value.spec.node_name);
+            let is_proxy = pod
+                .metadata
+                .labels
+                .get(PROXY.0)
+                .is_some_and(|name| name == PROXY.1);
+            if !is_proxy || name.namespace != self.namespace || !pod.is_ready() {
+                continue;
+            }
+            if !rows
+                .iter()
+                .any(|row| row.node == *node && row.kind == "proxy")
+            {
+                rows.push(NodeStatus::away(node, "proxy"));
+            }
+        }
+        rows
+    }
+
     /// Writes what differs; whether anything is left to do.
     async fn write(&self, wanted: &[Wanted]) -> bool {
         let mut left = false;
         for wanted in wanted {
-            if !*self.leading.borrow() {
+            if *self.seats.borrow() != Seat::Leads {
                 return true;
             }
             match tokio::time::timeout(REQUEST, self.apply(wanted)).await {

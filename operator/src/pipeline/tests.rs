@@ -87,6 +87,24 @@ async fn generations_go_on_above_what_nodes_have_seen() {
     until(&fixture.handle, |published| published.generation == 42).await;
 }
 
+#[tokio::test]
+async fn whoever_takes_over_gives_the_newest_tables_a_higher_number() {
+    let fixture = start();
+    fixture.sink.give(manifests(&service("cart")));
+    until(&fixture.handle, |published| published.generation == 1).await;
+    fixture.handle.take_over(41).await;
+    let published = fixture.handle.current();
+    assert_eq!(published.generation, 42);
+    assert_eq!(published.compiled.tables.services.len(), 1);
+    // A number of our own, and one that was heard before, are no news.
+    fixture.handle.count_above(42);
+    fixture.handle.count_above(7);
+    fixture.handle.take_over(30).await;
+    assert_eq!(fixture.handle.current().generation, 42);
+    fixture.handle.count_above(99);
+    until(&fixture.handle, |published| published.generation == 100).await;
+}
+
 #[test]
 fn a_lost_endpoint_is_told_from_other_changes() {
     let slice = |addresses: &[(&str, bool)]| {

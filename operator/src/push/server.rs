@@ -1,5 +1,6 @@
 //! The gRPC end of the table stream: limits, one task per connected program, and the session's steps carried out.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use weft_wire::table::{Hello, NodeMessage, OperatorMessage};
 use super::listen::{Guests, HELLO_DEADLINE, incoming};
 use super::memory::Memory;
 use super::session::{Session, Step};
+use crate::cluster::lease::{Seat, Seats};
 use crate::cluster::tokens::{Refused, Tokens};
 use crate::metrics::Metrics;
 use crate::pipeline::Handle;
@@ -40,6 +42,8 @@ pub struct Mesh {
     pub nodes: Nodes,
     /// The figures.
     pub metrics: Metrics,
+    /// Whether this replica serves nodes, or sends them on.
+    pub seats: Seats,
 }
 
 /// Who is let in.
@@ -86,6 +90,7 @@ pub async fn serve(
         pipeline: mesh.pipeline,
         nodes: mesh.nodes,
         metrics: mesh.metrics,
+        seats: mesh.seats,
         door,
         guests: guests.clone(),
         memory: Memory::default(),
@@ -108,6 +113,7 @@ struct Shared {
     pipeline: Handle,
     nodes: Nodes,
     metrics: Metrics,
+    seats: Seats,
     door: Door,
     guests: Guests,
     memory: Memory,
@@ -119,6 +125,10 @@ struct Service(Arc<Shared>);
 impl rpc::Serve for Service {
     async fn connect(&self, caller: Caller, mut incoming: FromNode) -> Result<ToNode, Status> {
         let shared = Arc::clone(&self.0);
+        // Before the token is judged: a replica that sends everybody on needs to know nobody.
+        if let Seat::Follows { leader } = *shared.seats.borrow() {
+            return Err(rpc::not_leader(leader));
+        }
         let node = shared.door.node(&caller).await?;
         let (outgoing, messages) = mpsc::channel(QUEUE);
         // The call is answered before Hello: a client may wait for the answer before it sends anything.
@@ -138,6 +148,7 @@ impl rpc::Serve for Service {
             };
             let ended = tokio::select! {
                 ended = served => ended,
+                leader = deposed(shared.seats.clone()) => Err(rpc::not_leader(leader)),
                 () = shared.shutdown.cancelled() => Err(Status::unavailable("the operator stops")),
             };
             if let Err(status) = ended {
@@ -145,6 +156,19 @@ impl rpc::Serve for Service {
             }
         });
         Ok(Box::pin(ReceiverStream::new(messages)))
+    }
+}
+
+/// Returns when this replica no longer serves, with the address of the one that does.
+async fn deposed(mut seats: Seats) -> Option<SocketAddr> {
+    match seats
+        .wait_for(|seat| matches!(seat, Seat::Follows { .. }))
+        .await
+        .map(|seat| seat.leader())
+    {
+        Ok(leader) => leader,
+        // Nobody elects: this one serves as long as it lives.
+        Err(_) => std::future::pending().await,
     }
 }
 
@@ -173,8 +197,12 @@ impl<'a> Connection<'a> {
         hello: Hello,
         outgoing: mpsc::Sender<Result<OperatorMessage, Status>>,
     ) -> Self {
-        // Numbers of an operator before us are not used again, for nobody.
-        shared.pipeline.generations().count_above(hello.seen);
+        // Numbers of an operator before us are not used again, for nobody. Where replicas take over from each other, what
+        // the mesh is said to run never goes back either; an operator that was alone and is again bothers no node with it.
+        match shared.door {
+            Door::Tokens(_) => shared.pipeline.count_above(hello.seen),
+            Door::Open => _ = shared.pipeline.generations().count_above(hello.seen),
+        }
         let session = Session::new(hello.clone(), shared.memory.take(&hello.node, hello.kind));
         let row = shared.nodes.add(NodeStatus {
             node: hello.node.clone(),
@@ -184,6 +212,8 @@ impl<'a> Connection<'a> {
             number: session.seen(),
             acked: session.acked(),
             last_nack: None,
+            acked_since: Instant::now(),
+            troubles: Vec::new(),
         });
         shared.metrics.connected(hello.kind.as_str(), 1);
         tracing::info!(
@@ -246,7 +276,7 @@ impl<'a> Connection<'a> {
                 self.row.update(|row| {
                     row.sent = generation;
                     row.number = number;
-                    row.acked = acked;
+                    row.uses(acked);
                 });
                 for part in parts {
                     if self
@@ -261,7 +291,7 @@ impl<'a> Connection<'a> {
             }
         }
         let acked = session.acked();
-        self.row.update(|row| row.acked = acked);
+        self.row.update(|row| row.uses(acked));
         Ok(())
     }
 
@@ -286,6 +316,9 @@ impl<'a> Connection<'a> {
                         .metrics
                         .acked(since.map(|since| since.elapsed()));
                 }
+            }
+            NodeMessage::Troubles(troubles) => {
+                self.row.update(|row| row.troubles = troubles);
             }
             NodeMessage::Nack { generation, reason } => {
                 if let Some(generation) = session.nack(generation) {

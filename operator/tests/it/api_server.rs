@@ -16,7 +16,7 @@ use tokio::process::{Child, Command};
 use crate::mesh::free_port;
 
 /// The API server needs some seconds, more on a busy machine.
-const START: Duration = Duration::from_secs(180);
+const START: Duration = Duration::from_secs(400);
 /// Namespace of the operator.
 pub(crate) const NAMESPACE: &str = "weft-system";
 const ADMIN: &str = "admin-token-of-this-test";
@@ -306,6 +306,96 @@ impl ApiServer {
         match tokio::time::timeout(crate::mesh::WAIT, seen).await {
             Ok(said) => said,
             Err(_) => panic!("not in time; the status of {object_kind} {name} is {last:#}"),
+        }
+    }
+
+    /// Annotations of the operator's lease, once holder and annotations are as asked.
+    pub(crate) async fn until_lease(&self, holds: impl Fn(&str, &Value) -> bool) -> Value {
+        let api = self.api("coordination.k8s.io/v1", "Lease", Some(NAMESPACE));
+        let mut last = Value::Null;
+        let seen = async {
+            loop {
+                if let Some(lease) = api.get_opt("weft-operator").await.unwrap() {
+                    let holder = lease.data["spec"]["holderIdentity"].as_str();
+                    let annotations = json!(lease.metadata.annotations);
+                    if holds(holder.unwrap_or_default(), &annotations) {
+                        return annotations;
+                    }
+                    last = json!({"holder": holder, "annotations": annotations});
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        match tokio::time::timeout(crate::mesh::WAIT, seen).await {
+            Ok(annotations) => annotations,
+            Err(_) => panic!("not in time; the lease is {last:#}"),
+        }
+    }
+
+    /// Says of a pod in the operator's namespace what its kubelet would.
+    pub(crate) async fn make_ready(&self, pod: &str) {
+        let status = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+        let api = self.api("v1", "Pod", Some(NAMESPACE));
+        api.patch_status(pod, &Default::default(), &Patch::Merge(status))
+            .await
+            .unwrap();
+    }
+
+    /// Events about a pod of the shop.
+    pub(crate) async fn events(&self, pod: &str) -> Vec<Value> {
+        let api = self.api("events.k8s.io/v1", "Event", Some("shop"));
+        let all = api.list(&ListParams::default()).await.unwrap().items;
+        all.into_iter()
+            .map(|event| event.data)
+            .filter(|event| event["regarding"]["name"] == pod)
+            .collect()
+    }
+
+    /// The first event about a pod of the shop.
+    pub(crate) async fn until_event(&self, pod: &str) -> Value {
+        let seen = async {
+            loop {
+                if let Some(event) = self.events(pod).await.into_iter().next() {
+                    return event;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let waited = tokio::time::timeout(crate::mesh::WAIT, seen).await;
+        waited.unwrap_or_else(|_| panic!("no event about {pod}"))
+    }
+
+    /// What `kubectl explain` reads.
+    pub(crate) async fn schema(&self, api_version: &str) -> String {
+        let path = format!("/openapi/v3/apis/{api_version}");
+        let seen = async {
+            loop {
+                let request = http::Request::get(&path).body(Vec::new()).unwrap();
+                // Published a moment after the definition is established.
+                if let Ok(text) = self.admin.request_text(request).await
+                    && text.contains("VirtualService")
+                    && text.contains("DestinationRule")
+                {
+                    return text;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let waited = tokio::time::timeout(crate::mesh::WAIT, seen).await;
+        waited.expect("the schema is published")
+    }
+
+    /// Why the API server does not take an object.
+    pub(crate) async fn refusal(&self, api_version: &str, kind: &str, spec: &Value) -> String {
+        let object = json!({
+            "apiVersion": api_version, "kind": kind, "metadata": {"name": "bad", "namespace": "shop"}, "spec": spec,
+        });
+        let api = self.api(api_version, kind, Some("shop"));
+        let object = serde_json::from_value(object).unwrap();
+        match api.create(&Default::default(), &object).await {
+            Ok(_) => panic!("accepted: {spec}"),
+            Err(kube::Error::Api(status)) => status.message.clone(),
+            Err(error) => panic!("{error:?}"),
         }
     }
 

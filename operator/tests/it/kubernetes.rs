@@ -75,7 +75,10 @@ async fn shop(server: &ApiServer) {
         for program in ["agent", "proxy"] {
             let pod = json!({
                 "apiVersion": "v1", "kind": "Pod",
-                "metadata": {"name": format!("{program}-{node}"), "namespace": NAMESPACE},
+                "metadata": {
+                    "name": format!("{program}-{node}"), "namespace": NAMESPACE,
+                    "labels": {"app.kubernetes.io/name": format!("weft-{program}")},
+                },
                 "spec": {"nodeName": node, "serviceAccountName": format!("weft-{program}"), "containers": [{"name": "c", "image": "i"}]},
             });
             server.apply(pod).await;
@@ -309,21 +312,252 @@ async fn policies_are_told_what_became_of_them_by_one_leader() {
             .contains("outlierDetection"),
         "a field that is not honoured is named: {said}"
     );
+}
 
-    // The second replica serves from the start and takes the pen when the first is gone.
+/// Generation and timeouts of all tables that the node has from now on, up to a route with this timeout.
+fn witness(node: &Node, last: u64) -> tokio::task::JoinHandle<Vec<(u64, Vec<u64>)>> {
+    let mut changed = node.client.handle.changed();
+    tokio::spawn(async move {
+        let mut states = Vec::new();
+        loop {
+            let state = changed.borrow_and_update().clone();
+            let now = timeouts(&state.tables);
+            states.push((state.generation, now.clone()));
+            if now == [last] || changed.changed().await.is_err() {
+                return states;
+            }
+        }
+    })
+}
+
+/// Number in a receipt, and what it says of the nodes.
+fn receipt(said: &Value) -> (u64, String) {
+    let message = said["message"].as_str().unwrap();
+    let words: Vec<&str> = message.splitn(3, ' ').collect();
+    (words[1].parse().unwrap(), words[2].to_owned())
+}
+
+#[tokio::test]
+async fn one_replica_serves_all_nodes_and_the_next_counts_on() {
+    let server = ApiServer::start(true).await;
+    shop(&server).await;
+    let first = Replica::start(&server, "first").await;
+    first.until_ready().await;
+    let held = server.until_lease(|holder, _| holder == "first").await;
+    assert_eq!(held["weft.mesh/address"], first.grpc.to_string());
     let second = Replica::start(&server, "second").await;
     second.until_ready().await;
-    let node = proxy(&server, &second, "node1").await;
-    drop(first);
-    server.apply(route("reviews", "4s")).await;
-    node.client
-        .until(|state| timeouts(&state.tables) == [4])
+    // Both nodes know the follower only; it sends them on.
+    let nodes = [
+        proxy(&server, &second, "node1").await,
+        proxy(&server, &second, "node2").await,
+    ];
+    let object = ("VirtualService", "reviews");
+    // A proxy that is ready counts before it is connected, so the receipt is never one of the quicker node alone.
+    for node in ["node1", "node2"] {
+        server.make_ready(&format!("proxy-{node}")).await;
+    }
+    server.apply(route("reviews", "3s")).await;
+    let said = server
+        .until_condition(object, "Programmed", |said| said["status"] == "True")
+        .await;
+    let (before, on) = receipt(&said);
+    assert_eq!(on, "on 2/2 nodes");
+    second
+        .until("/debug/nodes", |answer| answer.contains("\"nodes\": []"))
         .await;
     server
-        .until_condition(object, "Programmed", |said| {
-            said["status"] == "True" && said["observedGeneration"] == 3
+        .until_lease(|_, annotations| {
+            let last = annotations["weft.mesh/generation"].as_str();
+            last.is_some_and(|last| last.parse::<u64>().unwrap() >= before)
         })
         .await;
+
+    // kill -9: nothing is lost, whoever leads or does not.
+    let seen: Vec<_> = nodes.iter().map(|node| witness(node, 4)).collect();
+    drop(first);
+    server.until_lease(|holder, _| holder == "second").await;
+    server.apply(route("reviews", "4s")).await;
+    for seen in seen {
+        let states = tokio::time::timeout(WAIT, seen).await;
+        let states = states.expect("the new route arrives").unwrap();
+        assert!(states.is_sorted(), "no generation goes back: {states:?}");
+        let lost = states.iter().find(|(_, timeouts)| timeouts.is_empty());
+        assert!(lost.is_none(), "{states:?}");
+    }
+    let said = server
+        .until_condition(object, "Programmed", |said| {
+            said["status"] == "True" && said["observedGeneration"] == 2
+        })
+        .await;
+    let (after, on) = receipt(&said);
+    assert_eq!(on, "on 2/2 nodes");
+    assert!(after > before, "{before} then {after}");
+}
+
+#[tokio::test]
+async fn a_pod_that_is_not_captured_has_an_event() {
+    let server = ApiServer::start(true).await;
+    shop(&server).await;
+    let mut pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "host", "namespace": "shop"},
+        "spec": {"nodeName": "node1", "hostNetwork": true, "containers": [{"name": "c", "image": "i"}]},
+    });
+    server.apply(pod.clone()).await;
+    let replica = Replica::start(&server, "one").await;
+    replica.until_ready().await;
+    let token = server
+        .token("weft-agent", Some("weft"), Some("agent-node1"))
+        .await;
+    let state = tempfile::tempdir().unwrap();
+    let file = write_token(state.path(), &token);
+    let agent = Client::with_token(
+        replica.grpc,
+        "node1",
+        NodeKind::Agent,
+        state.path(),
+        Some(file),
+    );
+    let tables = agent.until(|state| state.tables.pods.len() == 4).await;
+    let (uid, _) = tables
+        .tables
+        .pods
+        .iter()
+        .find(|(_, pod)| pod.workload.pod.name == "reviews-1")
+        .unwrap();
+    agent.handle.report(vec![weft_tables::PodTrouble {
+        uid: uid.clone(),
+        reason: "rules".to_owned(),
+        message: "nft: operation not permitted".to_owned(),
+    }]);
+    // The other node has no agent at all.
+    pod["metadata"]["name"] = json!("far");
+    pod["spec"] = json!({"nodeName": "node2", "containers": [{"name": "c", "image": "i"}]});
+    server.apply(pod).await;
+
+    for (pod, reason, words) in [
+        ("host", "CannotCapture", "hostNetwork"),
+        ("reviews-1", "CaptureFailed", "nft: operation not permitted"),
+        ("far", "NoAgent", "no agent of node node2"),
+    ] {
+        let event = server.until_event(pod).await;
+        assert_eq!(event["reason"], reason, "{event:#}");
+        assert_eq!(event["type"], "Warning");
+        assert!(event["note"].as_str().unwrap().contains(words), "{event:#}");
+        assert!(
+            event["regarding"]["uid"]
+                .as_str()
+                .is_some_and(|uid| !uid.is_empty())
+        );
+    }
+    replica
+        .until("/debug/uncaptured", |answer| {
+            ["shop/host", "shop/reviews-1", "shop/far"]
+                .iter()
+                .all(|pod| answer.contains(pod))
+        })
+        .await;
+    assert_eq!(server.events("host").await.len(), 1, "each is said once");
+}
+
+#[tokio::test]
+async fn definitions_explain_themselves_and_refuse_what_can_never_be_right() {
+    let server = ApiServer::start(true).await;
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}});
+    server.apply(namespace).await;
+    let explained = server.schema("networking.istio.io/v1").await;
+    for words in [
+        "how often a request is tried again after the first try",
+        "How long each try may take",
+        "Share of the requests",
+        "Labels that the pods of the subset carry",
+    ] {
+        let words = words.to_lowercase();
+        assert!(explained.to_lowercase().contains(&words), "{words}");
+    }
+    let route = |rule: Value| {
+        (
+            "VirtualService",
+            json!({"hosts": ["reviews"], "http": [rule]}),
+        )
+    };
+    let to = json!([{"destination": {"host": "reviews"}}]);
+    for ((kind, spec), message) in [
+        (
+            route(json!({"route": to, "timeout": "soon"})),
+            "must be a valid duration of at least 1ms, as in 500ms",
+        ),
+        (
+            route(json!({"route": to, "timeout": "0.5ms"})),
+            "must be a valid duration of at least 1ms",
+        ),
+        (
+            route(json!({"route": to, "retries": {"attempts": -1}})),
+            "attempts",
+        ),
+        (
+            route(json!({"route": to, "redirect": {"uri": "/"}})),
+            "a rule has only one of route, redirect and directResponse",
+        ),
+        (
+            route(json!({"redirect": {"uri": "/"}, "rewrite": {"uri": "/"}})),
+            "redirect and rewrite exclude each other",
+        ),
+        (
+            route(json!({"redirect": {"uri": "/", "redirectCode": 200}})),
+            "redirectCode",
+        ),
+        (route(json!({"route": [{"weight": 1}]})), "destination"),
+        (
+            route(json!({"route": to, "match": [{"uri": {"exact": "/", "prefix": "/"}}]})),
+            "uri",
+        ),
+        (
+            route(json!({"route": to, "name": "n".repeat(3000)})),
+            "Too long",
+        ),
+        (
+            ("VirtualService", json!({"hosts": vec!["h"; 300]})),
+            "Too many",
+        ),
+        (("DestinationRule", json!({"subsets": []})), "host"),
+        (
+            (
+                "DestinationRule",
+                json!({"host": "h", "trafficPolicy": {"loadBalancer": {"simple": "FASTEST"}}}),
+            ),
+            "Unsupported value: \"FASTEST\"",
+        ),
+        (
+            (
+                "DestinationRule",
+                json!({"host": "h", "trafficPolicy": {"connectionPool": {"tcp": {"connectTimeout": "x"}}}}),
+            ),
+            "must be a valid duration",
+        ),
+    ] {
+        let refused = server.refusal(ISTIO, kind, &spec).await;
+        assert!(refused.contains(message), "{spec}: {refused}");
+    }
+    // What Istio's own examples have goes through, and what is not read stays.
+    let everything = json!({
+        "hosts": ["reviews"], "gateways": ["mesh"], "http": [
+            {"match": [{"uri": {"prefix": "/"}, "headers": {"end-user": {"exact": "jason"}, "x": {}}}],
+             "route": [{"destination": {"host": "reviews", "subset": "v2"}, "weight": 75}, {"destination": {"host": "reviews"}, "weight": 25}],
+             "retries": {"attempts": 3, "perTryTimeout": "2s", "retryOn": "connect-failure,5xx"}, "timeout": "1m30s",
+             "fault": {"delay": {"fixedDelay": "7s", "percentage": {"value": 100}}}},
+            {"redirect": {"uri": "/x", "redirectCode": 308}},
+            {"directResponse": {"status": 503, "body": {"string": "away"}}},
+        ],
+    });
+    let object = json!({
+        "apiVersion": ISTIO, "kind": "VirtualService", "metadata": {"name": "all", "namespace": "shop"}, "spec": everything,
+    });
+    let applied = server.apply(object).await;
+    assert_eq!(
+        applied.data["spec"]["http"][0]["fault"]["delay"]["fixedDelay"],
+        "7s"
+    );
 }
 
 #[tokio::test]

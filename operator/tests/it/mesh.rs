@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use weft_tables::{ClientConfig, Handle, NodeKind, State, start};
 
 /// Longest wait for anything that should happen at once, on a machine that does much else.
-pub(crate) const WAIT: Duration = Duration::from_secs(60);
+pub(crate) const WAIT: Duration = Duration::from_secs(120);
 
 /// A free loopback port.
 pub(crate) fn free_port() -> SocketAddr {

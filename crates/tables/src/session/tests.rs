@@ -356,6 +356,25 @@ fn what_no_operator_ever_sent_is_forgotten_at_the_second_reconnect() {
 }
 
 #[test]
+fn troubles_are_said_once_and_again_to_the_next_operator() {
+    let (mut session, _) = running();
+    let troubles = vec![PodTrouble {
+        uid: "u-1".into(),
+        reason: "rules".into(),
+        message: "no".into(),
+    }];
+    let said = Action::Send(NodeMessage::Troubles(troubles.clone()));
+    let event = Event::Troubles(troubles);
+    let once = session.on(event.clone());
+    assert_eq!(once, std::slice::from_ref(&said));
+    assert_eq!(session.on(event), []);
+    assert_eq!(session.on(Event::Lost), []);
+    assert_eq!(session.on(Event::Connected).last(), Some(&said));
+    let none = Action::Send(NodeMessage::Troubles(Vec::new()));
+    assert_eq!(session.on(Event::Troubles(Vec::new())), [none]);
+}
+
+#[test]
 fn interest_has_a_limit() {
     let (mut session, _) = running();
     let many = (0..MAX_INTEREST as u32 + 10).map(ServiceId).collect();

@@ -7,9 +7,12 @@ use weft_model::table::Interest;
 
 use super::rpc::proto;
 use super::{
-    DeltaHeader, DeltaPart, Digest, Hello, MAX_GENERATION, MAX_INTEREST, MAX_TEXT, NodeKind,
-    NodeMessage, OperatorMessage, Resume,
+    DeltaHeader, DeltaPart, Digest, Hello, MAX_GENERATION, MAX_INTEREST, MAX_TEXT, MAX_TROUBLES,
+    NodeKind, NodeMessage, OperatorMessage, PodTrouble, Resume,
 };
+
+/// Longest sentence about a pod, bytes: [`MAX_TROUBLES`] of them fit in one message.
+const MAX_TROUBLE_TEXT: usize = 256;
 
 /// A message that breaks the contract of table.proto; the text names the field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +34,13 @@ impl From<NodeMessage> for proto::NodeMessage {
                 generation,
                 reason: shorten(reason),
             }),
+            NodeMessage::Troubles(pods) => Kind::Troubles(proto::Troubles {
+                pods: pods
+                    .into_iter()
+                    .take(MAX_TROUBLES)
+                    .map(Into::into)
+                    .collect(),
+            }),
         };
         Self { kind: Some(kind) }
     }
@@ -51,6 +61,12 @@ impl TryFrom<proto::NodeMessage> for NodeMessage {
                 generation: nack.generation,
                 reason: shorten(nack.reason),
             }),
+            Some(Kind::Troubles(troubles)) if troubles.pods.len() > MAX_TROUBLES => {
+                invalid(format!("troubles: more than {MAX_TROUBLES} pods"))
+            }
+            Some(Kind::Troubles(troubles)) => Ok(Self::Troubles(
+                troubles.pods.into_iter().map(Into::into).collect(),
+            )),
             None => invalid(
                 "a node's message of an unknown kind: the node is newer, upgrade the operator",
             ),
@@ -114,6 +130,26 @@ impl TryFrom<proto::Hello> for Hello {
             interest: hello.interest.unwrap_or_default().try_into()?,
             seen: hello.seen,
         })
+    }
+}
+
+impl From<PodTrouble> for proto::PodTrouble {
+    fn from(trouble: PodTrouble) -> Self {
+        Self {
+            uid: shorten(trouble.uid),
+            reason: shorten(trouble.reason),
+            message: shorten_to(trouble.message, MAX_TROUBLE_TEXT),
+        }
+    }
+}
+
+impl From<proto::PodTrouble> for PodTrouble {
+    fn from(trouble: proto::PodTrouble) -> Self {
+        Self {
+            uid: shorten(trouble.uid),
+            reason: shorten(trouble.reason),
+            message: shorten_to(trouble.message, MAX_TROUBLE_TEXT),
+        }
     }
 }
 
@@ -198,10 +234,15 @@ fn digest(bytes: &Bytes) -> Result<Option<Digest>, Invalid> {
     }
 }
 
-/// Cuts text for people to [`MAX_TEXT`] bytes, at a character.
-fn shorten(mut text: String) -> String {
-    if text.len() > MAX_TEXT {
-        let end = (0..=MAX_TEXT)
+/// Cuts text for people to [`MAX_TEXT`] bytes.
+fn shorten(text: String) -> String {
+    shorten_to(text, MAX_TEXT)
+}
+
+/// Cuts text to so many bytes, at a character.
+fn shorten_to(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        let end = (0..=most)
             .rev()
             .find(|end| text.is_char_boundary(*end))
             .unwrap_or(0);

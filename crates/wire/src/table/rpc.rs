@@ -35,6 +35,8 @@ type ProtoToNode = Pin<Box<dyn Stream<Item = Result<proto::OperatorMessage, Stat
 /// Where a node shows its token (RFC 6750 §2.1).
 const AUTHORIZATION: &str = "authorization";
 const BEARER: &str = "Bearer ";
+/// Where a replica that does not serve says which one does.
+const LEADER: &str = "weft-leader";
 
 /// Who calls, as far as the transport tells.
 #[derive(Clone, Default)]
@@ -43,6 +45,26 @@ pub struct Caller {
     pub peer: Option<SocketAddr>,
     /// The bearer token that it has shown. Not for logs.
     pub token: Option<String>,
+}
+
+/// The answer of a replica that does not lead; `leader` is where nodes reach the one that does, if that is known.
+#[must_use]
+pub fn not_leader(leader: Option<SocketAddr>) -> Status {
+    let mut status = Status::unavailable(match leader {
+        Some(_) => "this replica does not lead",
+        None => "no replica leads",
+    });
+    let value = leader.and_then(|leader| leader.to_string().parse::<AsciiMetadataValue>().ok());
+    if let Some(value) = value {
+        status.metadata_mut().insert(LEADER, value);
+    }
+    status
+}
+
+/// Where the leader is, if a refusal says so.
+#[must_use]
+pub fn leader(refusal: &Status) -> Option<SocketAddr> {
+    refusal.metadata().get(LEADER)?.to_str().ok()?.parse().ok()
 }
 
 /// What arrives from the operator.

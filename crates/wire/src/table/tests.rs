@@ -403,3 +403,33 @@ fn parts_that_do_not_follow_are_refused() {
     let mut late = Assembler::default();
     late.push(parts[1].clone()).unwrap_err();
 }
+
+#[test]
+fn a_refusal_says_where_the_leader_is() {
+    for address in ["10.244.1.5:15012", "[fd00::5]:15012"] {
+        let leader = address.parse().unwrap();
+        assert_eq!(rpc::leader(&rpc::not_leader(Some(leader))), Some(leader));
+    }
+    assert_eq!(rpc::leader(&rpc::not_leader(None)), None);
+}
+
+#[test]
+fn troubles_survive_the_wire_and_have_an_end() {
+    let trouble = |uid: usize| PodTrouble {
+        uid: uid.to_string(),
+        reason: "rules".into(),
+        message: "é".repeat(MAX_TEXT),
+    };
+    let pods: Vec<PodTrouble> = (0..=MAX_TROUBLES).map(trouble).collect();
+    let wire = rpc::proto::NodeMessage::from(NodeMessage::Troubles(pods));
+    assert!(prost::Message::encoded_len(&wire) < MAX_MESSAGE);
+    let NodeMessage::Troubles(read) = NodeMessage::try_from(wire.clone()).unwrap() else {
+        panic!("another message");
+    };
+    assert_eq!(read.len(), MAX_TROUBLES);
+    let mut long = wire;
+    if let Some(rpc::proto::node_message::Kind::Troubles(troubles)) = &mut long.kind {
+        troubles.pods.push(trouble(1).into());
+    }
+    assert!(NodeMessage::try_from(long).is_err());
+}

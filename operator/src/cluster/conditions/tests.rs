@@ -71,6 +71,8 @@ fn node(name: &str, acked: u64) -> NodeStatus {
         acked,
         number: acked,
         last_nack: None,
+        acked_since: std::time::Instant::now(),
+        troubles: Vec::new(),
     }
 }
 
