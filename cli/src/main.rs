@@ -9,8 +9,10 @@
     )
 )]
 
+mod cluster;
 mod cmd;
 mod demo;
+mod manifests;
 mod render;
 
 use std::process::ExitCode;
@@ -29,6 +31,16 @@ struct Cli {
 enum Command {
     /// What is wrong with manifests, before anything runs.
     Analyze(cmd::analyze::Args),
+    /// Installs Weft on a cluster, or prints what that means.
+    Install(cmd::install::Args),
+    /// Takes all pods out of the mesh, then removes Weft from the cluster.
+    Uninstall(cmd::uninstall::Args),
+    /// Whether the cluster and Weft on it are as they should be, and what to do where not.
+    Check(cmd::check::Args),
+    /// Which tables every node runs.
+    ProxyStatus(cmd::proxy_status::Args),
+    /// Waits until policies are in force on every node.
+    Wait(cmd::wait::Args),
     /// A whole mesh on this machine: two nodes, a small shop, live numbers. Needs root, not Kubernetes.
     Demo(cmd::demo::Args),
     /// Completions for a shell, to be sourced.
@@ -40,6 +52,11 @@ enum Command {
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Analyze(args) => cmd::analyze::run(&args),
+        Command::Install(args) => cmd::install::run(&args),
+        Command::Uninstall(args) => cmd::uninstall::run(&args),
+        Command::Check(args) => cmd::check::run(&args),
+        Command::ProxyStatus(args) => cmd::proxy_status::run(&args),
+        Command::Wait(args) => cmd::wait::run(&args),
         Command::Demo(args) => cmd::demo::run(&args),
         Command::Completion(args) => cmd::completion::run(&args, &mut Cli::command()),
         Command::Version(args) => cmd::version::run(&args),

@@ -18,6 +18,8 @@ pub(crate) enum Format {
     Table,
     /// For programs; its keys are stable.
     Json,
+    /// The same as YAML.
+    Yaml,
 }
 
 /// One line of an answer.
@@ -28,6 +30,17 @@ pub(crate) fn line(text: &str) {
 /// An answer in JSON, indented.
 pub(crate) fn json(value: &serde_json::Value) {
     line(&format!("{value:#}"));
+}
+
+/// An answer for programs.
+pub(crate) fn value(format: Format, value: &serde_json::Value) {
+    match format {
+        // Plain values can always be written.
+        Format::Yaml => raw(serde_saphyr::to_string(value)
+            .unwrap_or_default()
+            .as_bytes()),
+        Format::Table | Format::Json => json(value),
+    }
 }
 
 /// Bytes of an answer as they are.

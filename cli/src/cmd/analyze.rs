@@ -14,7 +14,7 @@ use self::files::File;
 use self::suppression::Suppression;
 use crate::render::{self, Format};
 
-mod files;
+pub(super) mod files;
 mod suppression;
 
 /// Exit code when a finding reaches the threshold.
@@ -76,7 +76,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let report = analyze(&files, args);
     match args.output {
         Format::Table => render::raw(report.text().as_bytes()),
-        Format::Json => render::json(&report.json()),
+        format => render::value(format, &report.json()),
     }
     ExitCode::from(report.exit_code(args.failure_threshold))
 }

@@ -11,6 +11,7 @@ use weft_lab::isolate::{Room, Side, enter};
 use weft_lab::manifests::Manifests;
 use weft_lab::{Lab, LabConfig, View, preflight};
 
+use crate::cluster::duration;
 use crate::demo::news::{News, step};
 use crate::demo::reading::{Meter, Reading};
 use crate::demo::traffic::{Traffic, fallback};
@@ -56,22 +57,6 @@ pub(crate) struct Args {
     /// Pods have IPv4 addresses only.
     #[arg(long)]
     no_ipv6: bool,
-}
-
-/// `20s`, `2m`, `500ms`, or plain seconds.
-fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: f64 = digits
-        .parse()
-        .map_err(|_| format!("`{text}` is no duration like 20s"))?;
-    let unit = match text.get(digits.len()..).unwrap_or_default() {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        other => return Err(format!("unknown unit `{other}`; use ms, s, m or h")),
-    };
-    Duration::try_from_secs_f64(number * unit).map_err(|e| e.to_string())
 }
 
 pub(crate) fn run(args: &Args) -> ExitCode {
@@ -257,7 +242,7 @@ async fn watch(args: &Args, lab: &Lab, told: &News, ending: &mut Ending) -> Opti
             _ = tick.tick() => {}
         }
         let news = numbers.look(lab, told).await;
-        if !screen.is_live() || args.output == Format::Json {
+        if !screen.is_live() || args.output != Format::Table {
             news.iter()
                 .for_each(|text| render::note(&format!("! {text}")));
         }
@@ -289,29 +274,13 @@ fn verdict(
 ) -> u8 {
     let declared = edges::declared(&lab.view().objects);
     problems.extend(numbers::problems(happened, &declared));
-    if args.output == Format::Json {
+    if args.output != Format::Table {
         let mut answer = numbers::json(happened, *seconds, &service_names(lab), &declared);
         answer["problems"] = problems.clone().into();
-        render::json(&answer);
+        render::value(args.output, &answer);
     }
     problems
         .iter()
         .for_each(|problem| render::note(&format!("error: {problem}")));
     u8::from(!problems.is_empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::duration;
-    use std::time::Duration;
-
-    #[test]
-    fn durations_are_written_as_everywhere() {
-        assert_eq!(duration("20s"), Ok(Duration::from_secs(20)));
-        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("3"), Ok(Duration::from_secs(3)));
-        for bad in ["", "x", "5y", "-1s", "1e400s"] {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
-    }
 }

@@ -18,7 +18,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let version = env!("CARGO_PKG_VERSION");
     match args.output {
         Format::Table => render::line(&format!("weft {version}")),
-        Format::Json => render::json(&json!({ "version": version })),
+        format => render::value(format, &json!({ "version": version })),
     }
     ExitCode::SUCCESS
 }

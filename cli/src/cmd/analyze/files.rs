@@ -13,16 +13,16 @@ const MAX_DEPTH: usize = 16;
 
 /// One file.
 #[derive(Debug)]
-pub(super) struct File {
+pub(in crate::cmd) struct File {
     /// Name that findings show.
-    pub(super) name: String,
-    pub(super) text: String,
+    pub(in crate::cmd) name: String,
+    pub(in crate::cmd) text: String,
     /// Which of the given paths it is from: objects of a later one replace those of an earlier one, as in the operator.
-    pub(super) layer: u16,
+    pub(in crate::cmd) layer: u16,
 }
 
 /// Reads everything; fails, with a sentence, when a path cannot be read or has no manifests.
-pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<File>, String> {
+pub(in crate::cmd) fn read(paths: &[PathBuf]) -> Result<Vec<File>, String> {
     let mut files = Vec::new();
     for (index, path) in paths.iter().enumerate() {
         let layer = u16::try_from(index).map_err(|_| "too many paths".to_owned())?;
