@@ -32,6 +32,14 @@ pub(crate) const MAX_INTERIM: u32 = 16;
 pub(crate) const DRAIN_BYTES: usize = 64 * 1024;
 /// Time for the same.
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Copies of requests (mirrors) under way on one worker; of further requests no copy is made.
+pub(crate) const MAX_MIRRORS: usize = 1024;
+/// Bytes of a request's body that a copy may lag behind; one that lags further is cut.
+pub(crate) const MAX_MIRROR_LAG: usize = 1024 * 1024;
+/// The same for all copies of one worker together.
+pub(crate) const MAX_MIRROR_BYTES: usize = 16 * 1024 * 1024;
+/// A copy on which nothing has moved for this long is cut, and an answer to it that has not ended so long after the request.
+pub(crate) const MIRROR_TIMEOUT: Duration = Duration::from_secs(15);
 /// When draining, a client connection without a request is closed after this long; whatever it asks before is answered.
 pub(crate) const DRAIN_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// After `Drain`, connections may live this long before they are cut.

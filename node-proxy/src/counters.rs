@@ -20,6 +20,7 @@ pub(crate) struct Counters {
     /// Access log lines dropped because the writer was behind.
     pub(crate) log_dropped: IntCounter,
     rejected: IntCounterVec,
+    mirrored: IntCounterVec,
     idle_upstreams: IntGaugeVec,
 }
 
@@ -44,6 +45,14 @@ impl Counters {
             &["reason"],
         )?;
         registry.register(Box::new(rejected.clone()))?;
+        let mirrored = IntCounterVec::new(
+            Opts::new(
+                "weft_mirrored_requests_total",
+                "Copies of requests by how they ended.",
+            ),
+            &["outcome"],
+        )?;
+        registry.register(Box::new(mirrored.clone()))?;
         let idle_upstreams = IntGaugeVec::new(
             Opts::new("weft_pool_idle_connections", "Idle upstream connections."),
             &["worker"],
@@ -76,6 +85,7 @@ impl Counters {
                 "Access log lines dropped because the disk was slow.",
             )?,
             rejected,
+            mirrored,
             idle_upstreams,
         })
     }
@@ -83,6 +93,11 @@ impl Counters {
     /// Counts a connection that was reset before it was carried.
     pub(crate) fn rejected(&self, reason: Reason) {
         self.rejected.with_label_values(&[reason.details()]).inc();
+    }
+
+    /// Counts a copy of a request.
+    pub(crate) fn mirrored(&self, outcome: &str) {
+        self.mirrored.with_label_values(&[outcome]).inc();
     }
 
     /// Says how many idle upstream connections a worker keeps.

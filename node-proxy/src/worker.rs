@@ -21,6 +21,7 @@ use weft_observe::Shard;
 use crate::config::MAX_CONNECTIONS_PER_POD;
 use crate::counters::Counters;
 use crate::l4::{self, Accepted, Direction};
+use crate::l7::mirror::Mirrors;
 use crate::l7::pool::Pool;
 use crate::net::buffer::BufferPool;
 use crate::pods::Pod;
@@ -86,6 +87,7 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) buffers: BufferPool,
     pub(crate) upstreams: Pool,
+    pub(crate) mirrors: Mirrors,
     pub(crate) shard: Arc<Shard>,
     pub(crate) balance: RefCell<LocalState>,
     pub(crate) edges: Edges,
@@ -106,6 +108,7 @@ impl Worker {
             id,
             buffers: BufferPool::default(),
             upstreams: Pool::default(),
+            mirrors: Mirrors::default(),
             shard,
             balance: RefCell::default(),
             edges: Edges::new(seed),
@@ -168,7 +171,7 @@ impl Worker {
     }
 
     /// Runs a task that ends when the pod is stopped. The task is made inside, or its size would count twice.
-    fn spawn_for<F: Future<Output = ()>>(
+    pub(crate) fn spawn_for<F: Future<Output = ()>>(
         self: &Rc<Self>,
         pod: &Pod,
         task: impl FnOnce() -> F + 'static,

@@ -152,6 +152,18 @@ codes! {
     HiddenByRoute "WFT0130" Warning "" "HTTPRoute in force instead"
         "HTTPRoutes are attached to the Service, and of two ways to write routes the Gateway API's counts. The VirtualService has no effect on this Service. Keep one of the two.";
 
+    InvalidMirror "WFT0131" Error "IST0106" "mirror cannot be used"
+        "The part of the requests is none, or the same is said twice. Nothing is mirrored; requests go where they should.";
+    InvalidCors "WFT0132" Error "IST0106" "CORS policy cannot be used as it is"
+        "The part that the message names is left out: what it would allow is not allowed. Correct it.";
+    InvalidFault "WFT0133" Warning "IST0106" "fault concerns nobody"
+        "A delay needs fixedDelay, an abort httpStatus, and both a percentage. This half of the fault is left out.";
+
+    GrpcNotEnforced "WFT0134" Error "" "GRPCRoute not enforced"
+        "GRPCRoutes are read and checked, but they have no effect before HTTP/2 is understood. Requests go to the Service as if the route were not there.";
+    RouteConflict "WFT0135" Warning "" "two kinds of route on one port"
+        "A port obeys routes of one kind. The message says which are in force; keep one kind.";
+
     RuleHostNotFound "WFT0201" Warning "IST0101" "DestinationRule's host not found"
         "No Service has this name, so the rule applies to nothing.";
     SubsetWithoutWorkloads "WFT0202" Warning "IST0173" "subset selects no workload"

@@ -39,6 +39,7 @@ fn rule(id: ServiceId, name: &ObjectName, matches: Vec<RequestMatch>) -> Rule {
         target: Ok(target.clone()),
         request: HeaderOps::default(),
         response: HeaderOps::default(),
+        mirrors: Vec::new(),
     };
     Rule {
         id: RouteId {
@@ -54,6 +55,9 @@ fn rule(id: ServiceId, name: &ObjectName, matches: Vec<RequestMatch>) -> Rule {
         rewrite: None,
         timeout: None,
         retry: None,
+        mirrors: Vec::new(),
+        cors: None,
+        fault: None,
     }
 }
 

@@ -54,6 +54,7 @@ pub(crate) fn backend(name: &str) -> PreparedBackend {
         target: target(name),
         request: Default::default(),
         response: Default::default(),
+        mirrors: Box::default(),
     }
 }
 
@@ -71,12 +72,16 @@ pub(crate) fn rule(name: &str) -> Rule {
             target: Ok(target(name)),
             request: HeaderOps::default(),
             response: HeaderOps::default(),
+            mirrors: Vec::new(),
         }]),
         request: HeaderOps::default(),
         response: HeaderOps::default(),
         rewrite: None,
         timeout: None,
         retry: None,
+        mirrors: Vec::new(),
+        cors: None,
+        fault: None,
     }
 }
 
@@ -85,6 +90,7 @@ pub(crate) fn retry_policy(on: &str) -> RetryPolicy {
         attempts: 3,
         per_try_timeout: None,
         backoff: Duration::from_millis(25),
+        least_pause: Duration::ZERO,
         on: lower(on).0,
     }
 }

@@ -14,10 +14,12 @@
 )]
 
 mod address;
+pub mod cors;
 pub mod filter;
 pub mod lb;
 pub mod matcher;
 pub mod membership;
+pub mod mirror;
 pub mod policy;
 pub mod prepared;
 mod regexp;

@@ -8,8 +8,9 @@ use weft_model::id::ObjectName;
 use weft_model::policy::{ClientPolicy, ServicePolicy, TrafficPolicy};
 use weft_model::reason::Reason;
 use weft_model::retry::RetryPolicy;
-use weft_model::route::{Action, Backend, BackendTarget, Direct, RouteId, Rule};
+use weft_model::route::{Action, Backend, BackendTarget, Direct, Fault, Mirror, RouteId, Rule};
 
+use crate::cors::PreparedCors;
 use crate::filter::PreparedHeaderOps;
 use crate::matcher::PreparedMatch;
 use crate::rewrite::{PreparedRedirect, PreparedRewrite};
@@ -66,6 +67,12 @@ pub struct PreparedRule {
     pub timeout: Option<Duration>,
     /// Retries; none = the transport's own.
     pub retry: Option<RetryPolicy>,
+    /// Who gets copies (`mirror::mirrors`).
+    pub(crate) mirrors: Box<[Mirror]>,
+    /// Cross-origin requests; none = left to the application. Boxed, because few rules have it.
+    pub cors: Option<Box<PreparedCors>>,
+    /// Failures made on purpose.
+    pub fault: Option<Fault>,
 }
 
 /// What a rule does.
@@ -88,6 +95,8 @@ pub struct PreparedBackend {
     pub request: PreparedHeaderOps,
     /// Response changes for this backend, before the rule's.
     pub response: PreparedHeaderOps,
+    /// Who gets copies of this backend's requests.
+    pub(crate) mirrors: Box<[Mirror]>,
 }
 
 impl PreparedPolicy {
@@ -174,6 +183,12 @@ impl PreparedRule {
             unresolved: rule.unresolved,
             timeout: rule.timeout,
             retry: rule.retry.clone(),
+            mirrors: rule.mirrors.clone().into_boxed_slice(),
+            cors: rule
+                .cors
+                .as_ref()
+                .map(|cors| Box::new(PreparedCors::new(cors, &mut report))),
+            fault: rule.fault,
         }
     }
 }
@@ -205,6 +220,7 @@ impl PreparedBackend {
             target,
             request,
             response,
+            mirrors: backend.mirrors.clone().into_boxed_slice(),
         })
     }
 }

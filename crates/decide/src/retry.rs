@@ -102,7 +102,8 @@ pub fn next(policy: Option<&RetryPolicy>, attempt: u32, outcome: &Outcome, rando
         after: if stale {
             Duration::ZERO
         } else {
-            backoff(base, attempt, random)
+            let least = policy.map_or(Duration::ZERO, |policy| policy.least_pause);
+            least.saturating_add(backoff(base, attempt, random))
         },
     }
 }

@@ -62,7 +62,7 @@ mod tests {
                 "name": "reviews", "namespace": "shop", "uid": "u", "generation": 7, "resourceVersion": "12",
                 "managedFields": [{"manager": "kubectl"}],
             },
-            "spec": {"hosts": ["reviews"], "http": [{"fault": {"abort": {}}, "route": [{"destination": {"host": "reviews"}}]}]},
+            "spec": {"hosts": ["reviews"], "http": [{"delegate": {"name": "other"}, "route": [{"destination": {"host": "reviews"}}]}]},
             "status": {"conditions": []},
         });
         let located = parse_object(Kind::VirtualService, &object).unwrap();
@@ -76,7 +76,7 @@ mod tests {
             .iter()
             .map(|field| field.path.as_str())
             .collect();
-        assert_eq!(unread, ["spec.http[0].fault"]);
+        assert_eq!(unread, ["spec.http[0].delegate"]);
     }
 
     #[test]

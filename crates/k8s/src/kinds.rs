@@ -252,6 +252,8 @@ kinds! {
     VirtualService: istio::VirtualService, virtual_services, "networking.istio.io", ["v1", "v1beta1", "v1alpha3"], namespaced, lines;
     DestinationRule: istio::DestinationRule, destination_rules, "networking.istio.io", ["v1", "v1beta1", "v1alpha3"], namespaced, lines;
     HTTPRoute: gateway::HTTPRoute, http_routes, "gateway.networking.k8s.io", ["v1", "v1beta1"], namespaced, lines;
+    GRPCRoute: gateway::GRPCRoute, grpc_routes, "gateway.networking.k8s.io", ["v1"], namespaced, lines;
+    XMesh: gateway::XMesh, meshes, "gateway.networking.x-k8s.io", ["v1alpha1"], cluster, plain;
 }
 
 impl fmt::Display for Kind {
@@ -266,7 +268,11 @@ impl Kind {
     pub fn gets_conditions(self) -> bool {
         matches!(
             self,
-            Self::VirtualService | Self::DestinationRule | Self::HTTPRoute
+            Self::VirtualService
+                | Self::DestinationRule
+                | Self::HTTPRoute
+                | Self::GRPCRoute
+                | Self::XMesh
         )
     }
 
@@ -276,6 +282,7 @@ impl Kind {
         let word = self.name().to_ascii_lowercase();
         match word.strip_suffix('y') {
             Some(stem) => format!("{stem}ies"),
+            None if word.ends_with("sh") => format!("{word}es"),
             None => format!("{word}s"),
         }
     }

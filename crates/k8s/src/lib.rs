@@ -20,6 +20,7 @@ pub mod istio;
 pub mod kinds;
 pub mod located;
 pub mod meta;
+pub mod percent;
 pub mod scalar;
 pub mod schema;
 
@@ -37,4 +38,5 @@ pub use kinds::{Kind, Object, Snapshot};
 pub use located::{Duplicate, Located, Place, Unread};
 pub use meta::{Metadata, Name, Other};
 pub use parse::{MAX_FILE_BYTES, ParseError, parse_file};
+pub use percent::Percent;
 pub use scalar::IntOrString;

@@ -18,8 +18,8 @@ metadata:
 spec:
   hosts: [reviews]
   http:
-  - fault:
-      abort: {percentage: {value: 10}, httpStatus: 500}
+  - delegate:
+      name: other
     timeout: 2s
     route:
     - destination:
@@ -46,7 +46,7 @@ fn a_virtual_service_is_read_and_what_is_not_read_is_named_with_its_line() {
     assert_eq!(
         unread,
         [
-            ("spec.http[0].fault", 10),
+            ("spec.http[0].delegate", 10),
             ("spec.http[0].route[0].destination.shard", 16)
         ]
     );

@@ -20,6 +20,8 @@ pub enum Reason {
     InvalidBackend,
     /// The backend has no endpoint that may be used.
     NoEndpoint,
+    /// The rule makes this failure on purpose.
+    FaultInjected,
     /// Table data did not arrive in time.
     TableNotReady,
     /// The pod's own workload data did not arrive in time.
@@ -87,6 +89,7 @@ impl Reason {
             Self::NoBackend => ("NC", 503, "backend_not_found"),
             Self::InvalidBackend => ("NC", 500, "backend_invalid"),
             Self::NoEndpoint => ("UH", 503, "no_healthy_upstream"),
+            Self::FaultInjected => ("FI", 503, "fault_injected"),
             Self::TableNotReady => ("NC", 503, "table_not_ready"),
             Self::NoWorkload => ("NC", 503, "no_workload"),
             Self::UpstreamConnect => ("UF", 503, "upstream_connect_failure"),

@@ -22,6 +22,9 @@ pub struct RetryPolicy {
     pub per_try_timeout: Option<Duration>,
     /// Base of the back-off.
     pub backoff: Duration,
+    /// What every pause has at least; the back-off comes on top.
+    #[serde(default, skip_serializing_if = "Duration::is_zero")]
+    pub least_pause: Duration,
     /// What is tried again.
     pub on: RetryOn,
 }

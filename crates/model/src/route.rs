@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ObjectName, ServiceId};
-use crate::matcher::RequestMatch;
+use crate::matcher::{RequestMatch, StringMatch};
 use crate::reason::Reason;
 use crate::retry::RetryPolicy;
 
@@ -42,6 +42,15 @@ pub struct Rule {
     pub timeout: Option<Duration>,
     /// Retries; none = the transport's own (connect failure and refused stream, contracts.md §6).
     pub retry: Option<RetryPolicy>,
+    /// Who gets copies of the requests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<Mirror>,
+    /// Which other origins' pages may use what the rule serves; none = that is left to the application.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
+    /// Failures that are made on purpose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Fault>,
 }
 
 /// What a rule does with a request.
@@ -67,6 +76,9 @@ pub struct Backend {
     pub request: HeaderOps,
     /// Response header changes for this backend only.
     pub response: HeaderOps,
+    /// Who gets copies of this backend's requests only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<Mirror>,
 }
 
 /// A service port, perhaps narrowed to a subset.
@@ -173,4 +185,79 @@ pub struct Direct {
     pub status: u16,
     /// Body, at most 1 MiB (checked by compile).
     pub body: Vec<u8>,
+}
+
+/// A part of a whole: `numerator` of `denominator`, which is never 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// How many ...
+    pub numerator: u32,
+    /// ... of how many.
+    pub denominator: u32,
+}
+
+impl Share {
+    /// All.
+    pub const WHOLE: Self = Self {
+        numerator: 1,
+        denominator: 1,
+    };
+}
+
+/// Somebody who gets copies of requests; what it answers is thrown away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mirror {
+    /// Where to: one endpoint of it for each request.
+    pub target: BackendTarget,
+    /// Which part of the requests is copied.
+    pub share: Share,
+    /// Whether the copy's host says what it is: `-shadow` after the host's name (Istio's and Envoy's habit).
+    pub shadow: bool,
+}
+
+/// Cross-origin resource sharing (Fetch, section 3.2).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Cors {
+    /// Allowed values of `Origin`; any of them.
+    pub origins: Vec<StringMatch>,
+    /// Allowed methods.
+    pub methods: CorsList,
+    /// Headers that a request may carry.
+    pub headers: CorsList,
+    /// Headers of a response that a page may read.
+    pub expose: CorsList,
+    /// Seconds for which a preflight's answer may be kept; none = the header is left out.
+    pub max_age: Option<u64>,
+    /// Whether cookies and the like may be sent.
+    pub credentials: bool,
+    /// Whether a preflight from an origin that is not allowed goes to the backend (Istio's `FORWARD`).
+    pub forward_unmatched: bool,
+}
+
+/// A list of names in a CORS policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CorsList {
+    /// These; without any the header is left out.
+    Names(Vec<String>),
+    /// The Gateway API's `*`: all there are.
+    All,
+}
+
+impl Default for CorsList {
+    fn default() -> Self {
+        Self::Names(Vec::new())
+    }
+}
+
+/// Failures made on purpose, in each attempt anew and as if the backend had made them: time limits and retries hold. The
+/// two are independent of each other; the delay comes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Fault {
+    /// Which part of the attempts waits, and for how long.
+    pub delay: Option<(Share, Duration)>,
+    /// Which part of the attempts is answered with this status.
+    pub abort: Option<(Share, u16)>,
 }

@@ -103,12 +103,19 @@ fn referenced(policy: &ServicePolicy) -> BTreeSet<ServiceId> {
     std::iter::once(&policy.default)
         .chain(policy.by_namespace.values())
         .flat_map(|client| client.http.iter().flatten())
-        .filter_map(|rule| match &rule.action {
-            Action::Forward(backends) => Some(backends),
-            Action::Redirect(_) | Action::Direct(_) => None,
+        .flat_map(|rule| {
+            let backends = match &rule.action {
+                Action::Forward(backends) => &backends[..],
+                Action::Redirect(_) | Action::Direct(_) => &[],
+            };
+            let mirrors = backends.iter().flat_map(|backend| &backend.mirrors);
+            let mirrors = rule.mirrors.iter().chain(mirrors);
+            let targets = backends
+                .iter()
+                .filter_map(|backend| backend.target.as_ref().ok());
+            targets.chain(mirrors.map(|mirror| &mirror.target))
         })
-        .flatten()
-        .filter_map(|backend| backend.target.as_ref().ok().map(|target| target.service))
+        .map(|target| target.service)
         .collect()
 }
 

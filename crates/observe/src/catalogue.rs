@@ -106,6 +106,7 @@ metrics! {
     POOL_IDLE = "weft_pool_idle_connections" Gauge Own(&["worker"]), "proxy", "Idle upstream connections.";
     ACCESS_LOG_DROPPED = "weft_access_log_dropped_total" Counter Own(&[]), "proxy", "Access log lines dropped because the disk was slow.";
     UPSTREAM_UNASKED = "weft_upstream_unasked_bytes_total" Counter Own(&[]), "proxy", "Upstream connections that sent more than their answer.";
+    MIRRORED = "weft_mirrored_requests_total" Counter Own(&["outcome"]), "proxy", "Copies of requests by how they ended.";
     AGENT_PODS = "weft_agent_pods" Gauge Own(&["state"]), "agent", "Pods of this node by how far they are into or out of the mesh.";
     AGENT_UNCAPTURED = "weft_agent_uncaptured_pods" Gauge Own(&["reason"]), "agent", "Pods that should be in the mesh and are not, by reason.";
     AGENT_PROXIES = "weft_agent_proxies" Gauge Own(&[]), "agent", "Proxies that are connected and take new pods.";

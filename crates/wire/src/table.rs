@@ -15,7 +15,7 @@ pub use digest::Digest;
 
 /// Version of the JSON of tables and deltas. Raise it whenever a serialised type of `weft_model` changes in any way (the
 /// golden test of the digest says so): a node with another one is never resumed and its digest is not compared.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// Largest message in either direction, bytes (hardening V107).
 pub const MAX_MESSAGE: usize = 1024 * 1024;

@@ -34,7 +34,8 @@ pub(crate) enum Front {
     Outside,
 }
 
-/// One captured connection, from the moment it is known.
+/// One captured connection, from the moment it is known. Cloned for what goes on beside it: copies of requests.
+#[derive(Clone)]
 pub(crate) struct Conn {
     pub(crate) worker: Rc<Worker>,
     /// Pod whose listener accepted.

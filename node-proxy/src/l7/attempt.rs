@@ -13,8 +13,7 @@ use tokio::time::Instant;
 use weft_h1::{HeadScanner, Limits, ResponseHead};
 use weft_model::reason::Reason;
 
-use super::pump::{Pump, Sink, Stopped};
-use super::replay::RequestBody;
+use super::pump::{Pump, Sink, Source, Stopped};
 use super::respond::{self, ClientHalf};
 use super::upstream::Upstream;
 use crate::config::MAX_INTERIM;
@@ -37,18 +36,20 @@ pub(crate) struct Sending<'a> {
 pub(crate) enum Failed {
     /// The endpoint's fault.
     Upstream(Reason),
+    /// The rule's: it makes failures with this status on purpose.
+    Injected(u16),
     /// The client's: its body broke, or it cannot be written to.
     Client,
 }
 
 /// Sends the pending head and the body, and waits for the final head of the answer. On success the body may still be on
-/// its way: `pump` knows how far it is.
-pub(crate) async fn attempt(
+/// its way: `pump` knows how far it is. Interim answers go to the client, if there is one.
+pub(crate) async fn attempt<S: Source>(
     sending: &Sending<'_>,
     upstream: &mut Upstream,
-    body: &mut RequestBody<'_>,
+    body: &mut S,
     pump: &mut Pump,
-    client: &mut ClientHalf<'_>,
+    mut client: Option<&mut ClientHalf<'_>>,
 ) -> Result<ResponseHead, Failed> {
     let pool = &sending.conn.worker.buffers;
     let reused = upstream.reused;
@@ -96,9 +97,11 @@ pub(crate) async fn attempt(
             return Err(Failed::Upstream(Reason::UpstreamProtocol));
         }
         heads.scanner = HeadScanner::default();
-        respond::interim(sending.conn, client, sending.version, &head)
-            .await
-            .map_err(|_| Failed::Client)?;
+        if let Some(client) = &mut client {
+            respond::interim(sending.conn, client, sending.version, &head)
+                .await
+                .map_err(|_| Failed::Client)?;
+        }
     }
 }
 

@@ -12,10 +12,12 @@ use weft_decide::retry::{self, End, Outcome};
 use weft_decide::timeout;
 use weft_h1::{Connection, Framing, Limits, RequestHead, ResponseHead};
 use weft_model::reason::Reason;
+use weft_model::route::Fault;
 
 use super::attempt::{Failed, Sending, attempt};
 use super::body::{Body, Chunk};
 use super::forward::{Downward, Upward, forward};
+use super::mirror;
 use super::plan::{self, Answer, Decision, Plan, Request};
 use super::pump::{Pump, Sink};
 use super::replay::RequestBody;
@@ -90,7 +92,8 @@ async fn carry(conn: &Conn, client: &mut Client, mut request: Request, plan: Pla
     } = client;
     let pool = &conn.worker.buffers;
     let source = Body::after_head(stream, reader, pool, request.framing, limits);
-    let mut body = RequestBody::new(source, plan.keeps_body(&request));
+    let tee = mirror::start(conn, &plan, &request);
+    let mut body = RequestBody::new(source, plan.keeps_body(&request)).teed(tee);
     let mut half = ClientHalf { stream, writer };
     let moved = Cell::new(request.started);
     let cx = Cx {
@@ -152,6 +155,10 @@ impl Cx<'_> {
                     grpc: None,
                 },
                 Err(Failed::Upstream(reason)) => End::Failed(*reason),
+                Err(Failed::Injected(status)) => End::Response {
+                    status: *status,
+                    grpc: None,
+                },
                 Err(Failed::Client) => {
                     return Tried {
                         end,
@@ -233,6 +240,9 @@ impl Cx<'_> {
         reached: &mut Option<Reached>,
     ) -> Result<Answered, Failed> {
         let conn = self.conn;
+        if let Some(fault) = self.plan.rule.and_then(|rule| rule.fault.as_ref()) {
+            Box::pin(self.inject(fault)).await?;
+        }
         let chosen = self
             .plan
             .target
@@ -267,7 +277,7 @@ impl Cx<'_> {
             limits: self.limits,
             moved: self.moved,
         };
-        let head = attempt(&sending, &mut upstream, body, &mut pump, client).await?;
+        let head = attempt(&sending, &mut upstream, body, &mut pump, Some(client)).await?;
         if head.status == StatusCode::SWITCHING_PROTOCOLS
             && (upgrade.is_none() || head.upgrade.is_none())
         {
@@ -280,6 +290,20 @@ impl Cx<'_> {
             reached: to,
             _chosen: chosen,
         })
+    }
+
+    /// Makes the failures that the rule asks for, with dice of their own for each attempt.
+    async fn inject(&self, fault: &Fault) -> Result<(), Failed> {
+        let falls = |share| weft_decide::mirror::falls(share, self.conn.worker.random());
+        if let Some((share, pause)) = fault.delay
+            && falls(share)
+        {
+            sleep(pause).await;
+        }
+        match fault.abort {
+            Some((share, status)) if falls(share) => Err(Failed::Injected(status)),
+            _ => Ok(()),
+        }
     }
 
     /// Sends the answer to the client and leaves both connections in the state that what happened allows.
@@ -440,20 +464,21 @@ impl Cx<'_> {
         client: ClientHalf<'_>,
     ) -> (Record, Next) {
         let received = body.received();
-        let Failed::Upstream(reason) = failed else {
-            let reason = Some(Reason::ClientGone);
-            return (
-                Record {
-                    reason,
+        let answer = match failed {
+            Failed::Upstream(reason) => self.plan.failure(reason),
+            Failed::Injected(status) => self.plan.injected(status),
+            Failed::Client => {
+                let record = Record {
+                    reason: Some(Reason::ClientGone),
                     received,
                     upstream: reached,
                     route: self.plan.route(),
                     ..Record::default()
-                },
-                Next::Reset,
-            );
+                };
+                return (record, Next::Reset);
+            }
         };
-        let answer = self.plan.failure(reason);
+        let reason = answer.reason;
         let keep = keeps(self.conn, self.request, &body);
         let head_only = self.request.method == Method::HEAD;
         let mut responder =
@@ -583,7 +608,7 @@ fn recycle(conn: &Conn, answered: Answered) {
 }
 
 /// Lends a connection to the next request, unless something is left on it that nobody asked for.
-fn keep_upstream(conn: &Conn, mut upstream: Box<Upstream>) {
+pub(crate) fn keep_upstream(conn: &Conn, mut upstream: Box<Upstream>) {
     upstream.reader.release(&conn.worker.buffers);
     upstream.reused = true;
     if upstream.reader.is_empty() {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use http::header::{EXPECT, HeaderName, HeaderValue, LOCATION, TE};
 use http::{HeaderMap, Method, StatusCode, Version};
 use tokio::time::Instant;
+use weft_decide::cors::{Grant, Verdict};
 use weft_decide::{
     Choice, Prepared, PreparedAction, PreparedBackend, PreparedMatch, PreparedRule, RequestView,
 };
@@ -122,10 +123,14 @@ impl Answer {
 
 /// Where a request goes and under which rule.
 pub(crate) struct Plan<'t> {
+    /// What it was made from.
+    pub(crate) tables: &'t Prepared,
     pub(crate) rule: Option<&'t PreparedRule>,
     matched: Option<&'t PreparedMatch>,
     backend: Option<&'t PreparedBackend>,
     pub(crate) target: Target<'t>,
+    /// Says to pages of other origins that they may read the answer.
+    grant: Option<Grant<'t>>,
 }
 
 /// Decides. `tables` stays pinned for the whole request.
@@ -138,12 +143,7 @@ pub(crate) fn decide<'t>(conn: &Conn, tables: &'t Prepared, request: &Request) -
     }
     let Front::Service { id, port } = conn.front else {
         return match Target::of_connection(conn, tables) {
-            Ok(target) => Decision::Forward(Plan {
-                rule: None,
-                matched: None,
-                backend: None,
-                target,
-            }),
+            Ok(target) => Decision::Forward(Plan::plain(tables, target)),
             Err(reason) => Decision::Answer(Answer::failure(reason, "destination")),
         };
     };
@@ -165,12 +165,7 @@ pub(crate) fn decide<'t>(conn: &Conn, tables: &'t Prepared, request: &Request) -
     match weft_decide::route(service, port, &client, &view) {
         Choice::Implicit => {
             let target = Target::of_service(conn, service, port);
-            Decision::Forward(Plan {
-                rule: None,
-                matched: None,
-                backend: None,
-                target,
-            })
+            Decision::Forward(Plan::plain(tables, target))
         }
         Choice::NoRoute => {
             let object = format!("no rule of {} matches this request", service.service.name);
@@ -180,7 +175,44 @@ pub(crate) fn decide<'t>(conn: &Conn, tables: &'t Prepared, request: &Request) -
     }
 }
 
+/// Follows a rule. Its CORS policy comes first and last: it answers preflights, and marks whatever else is answered.
 fn follow<'t>(
+    conn: &Conn,
+    tables: &'t Prepared,
+    request: &Request,
+    (rule, matched): (&'t PreparedRule, Option<&'t PreparedMatch>),
+    port: u16,
+) -> Decision<'t> {
+    let Some(cors) = &rule.cors else {
+        return act(conn, tables, request, (rule, matched), port);
+    };
+    let grant = match cors.judge(&request.method, &request.headers) {
+        Verdict::Silent => None,
+        Verdict::Granted(grant) => Some(grant),
+        Verdict::Preflight(headers) => {
+            return Decision::Answer(Answer {
+                status: StatusCode::OK,
+                reason: Reason::DirectResponse,
+                headers,
+                body: Vec::new(),
+                route: Some(Arc::clone(&rule.label)),
+            });
+        }
+    };
+    match act(conn, tables, request, (rule, matched), port) {
+        Decision::Forward(plan) => Decision::Forward(Plan { grant, ..plan }),
+        Decision::Answer(mut answer) => {
+            if let Some(grant) = grant {
+                grant.apply(&mut answer.headers);
+            }
+            Decision::Answer(answer)
+        }
+        missing @ Decision::Missing(_) => missing,
+    }
+}
+
+/// Does what a rule says.
+fn act<'t>(
     conn: &Conn,
     tables: &'t Prepared,
     request: &Request,
@@ -197,12 +229,14 @@ fn follow<'t>(
             };
             match tables.service(backend.target.service) {
                 Ok(service) => {
-                    let target = Target::of_backend(conn, service, backend, port);
+                    let target = Target::of_backend(conn, service, &backend.target, port);
                     Decision::Forward(Plan {
+                        tables,
                         rule: Some(rule),
                         matched,
                         backend: Some(backend),
                         target,
+                        grant: None,
                     })
                 }
                 Err(missing) => Decision::Missing(missing),
@@ -275,7 +309,24 @@ pub(crate) async fn wait(
     .await
 }
 
-impl Plan<'_> {
+impl<'t> Plan<'t> {
+    /// A plan without a rule.
+    fn plain(tables: &'t Prepared, target: Target<'t>) -> Self {
+        Self {
+            tables,
+            rule: None,
+            matched: None,
+            backend: None,
+            target,
+            grant: None,
+        }
+    }
+
+    /// The backend that was picked.
+    pub(crate) fn backend(&self) -> Option<&'t PreparedBackend> {
+        self.backend
+    }
+
     /// Changes the request as rule and backend say, in Istio's order: rewrite, rule, backend.
     pub(crate) fn prepare(&self, request: &mut Request, keep_original: bool) -> Result<(), Reason> {
         let Some(rule) = self.rule else { return Ok(()) };
@@ -304,6 +355,9 @@ impl Plan<'_> {
         {
             let _ = ops.apply(headers);
         }
+        if let Some(grant) = &self.grant {
+            grant.apply(headers);
+        }
     }
 
     /// Whether an attempt could follow one that has sent some of the body: only then the body is kept. What the transport
@@ -321,9 +375,22 @@ impl Plan<'_> {
     /// The answer for a failure under this plan.
     pub(crate) fn failure(&self, reason: Reason) -> Answer {
         let object = self.rule.map_or("no route", |rule| &rule.label);
-        Answer {
+        let mut answer = Answer {
             route: self.route(),
             ..Answer::failure(reason, object)
+        };
+        if let Some(grant) = &self.grant {
+            grant.apply(&mut answer.headers);
+        }
+        answer
+    }
+
+    /// The answer for a failure that the rule makes on purpose.
+    pub(crate) fn injected(&self, status: u16) -> Answer {
+        let answer = self.failure(Reason::FaultInjected);
+        Answer {
+            status: StatusCode::from_u16(status).unwrap_or(answer.status),
+            ..answer
         }
     }
 }

@@ -3,6 +3,7 @@
 use weft_model::retry::REPLAY_BYTES;
 
 use super::body::{Body, Broken, Chunk};
+use super::tee::Tee;
 
 /// A request body with its memory.
 pub(crate) struct RequestBody<'c> {
@@ -14,6 +15,8 @@ pub(crate) struct RequestBody<'c> {
     remember: bool,
     /// Whether bytes went by that are not remembered.
     lost: bool,
+    /// Who gets copies of it.
+    tee: Option<Box<Tee>>,
 }
 
 impl<'c> RequestBody<'c> {
@@ -25,7 +28,14 @@ impl<'c> RequestBody<'c> {
             cursor: 0,
             remember,
             lost: false,
+            tee: None,
         }
+    }
+
+    /// The same body, of which `tee` gets a copy.
+    pub(crate) fn teed(mut self, tee: Option<Box<Tee>>) -> Self {
+        self.tee = tee;
+        self
     }
 
     /// Whether the next attempt would send the same bytes.
@@ -45,7 +55,11 @@ impl<'c> RequestBody<'c> {
                 self.kept.get(self.cursor..).unwrap_or_default(),
             ));
         }
-        self.source.ready()
+        let chunk = self.source.ready()?;
+        if let (Chunk::End(trailers), Some(tee)) = (&chunk, &mut self.tee) {
+            tee.end(*trailers);
+        }
+        Ok(chunk)
     }
 
     /// See `Body::more`.
@@ -62,6 +76,11 @@ impl<'c> RequestBody<'c> {
         if replayed > 0 {
             self.cursor += replayed;
             return;
+        }
+        if let Some(tee) = &mut self.tee
+            && let Ok(Chunk::Data(bytes)) = self.source.ready()
+        {
+            tee.push(bytes.get(..count).unwrap_or(bytes));
         }
         if self.remember && self.kept.len() + count <= REPLAY_BYTES {
             if let Ok(Chunk::Data(bytes)) = self.source.ready() {

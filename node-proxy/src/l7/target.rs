@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use weft_decide::{EndpointList, InFlight, Prepared, PreparedBackend, PreparedService};
+use weft_decide::{EndpointList, InFlight, Prepared, PreparedService};
 use weft_model::id::{ServiceId, WorkloadId};
 use weft_model::policy::{Balance, TrafficPolicy};
 use weft_model::reason::Reason;
+use weft_model::route::BackendTarget;
 
 use crate::l4::front::{Conn, Front};
 use crate::record::Reached;
@@ -88,14 +89,13 @@ impl<'t> Target<'t> {
         }
     }
 
-    /// The endpoints of a route's backend; `dialled` is the port that the client used.
+    /// The endpoints of a route's backend, or of who gets copies; `dialled` is the port that the client used.
     pub(crate) fn of_backend(
         conn: &Conn,
         service: &'t PreparedService,
-        backend: &'t PreparedBackend,
+        target: &BackendTarget,
         dialled: u16,
     ) -> Self {
-        let target = &backend.target;
         let port = target.port.unwrap_or_else(|| match service.ports() {
             [only] => only.port.port,
             _ => dialled,

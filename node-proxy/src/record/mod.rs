@@ -126,6 +126,33 @@ pub(crate) fn refused(conn: &Conn, status: StatusCode, reason: Reason, sent: u64
     });
 }
 
+/// Records a copy of a request for the endpoint's side, where this proxy is that side too; else the endpoint's own proxy
+/// does. As in Istio, the client's side counts no copies. `bytes`: of request and answer.
+pub(crate) fn mirrored(
+    conn: &Conn,
+    authority: &str,
+    reached: &Reached,
+    (status, took): (u16, Duration),
+    (received, sent): (u64, u64),
+) {
+    if !reached.one_pass {
+        return;
+    }
+    let edge = EdgeId {
+        reporters: weft_observe::Reporters::Destination,
+        ..edge_of(conn, authority, Some(reached), true)
+    };
+    let outcome = Outcome {
+        code: status,
+        flags: "-",
+        grpc: None,
+    };
+    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    with_edge(&conn.worker, edge, move |edge| {
+        edge.request(outcome, micros, received, sent)
+    });
+}
+
 /// Whose cells count: from the connection, and from where it was sent.
 fn edge_of(conn: &Conn, authority: &str, reached: Option<&Reached>, http: bool) -> EdgeId {
     let (destination, service, both) = match (conn.front, reached) {

@@ -15,11 +15,13 @@ mod proxy;
 mod world;
 
 mod broken;
+mod cors;
 mod hostile_body;
 mod hostile_client;
 mod hostile_server;
 mod lifecycle;
 mod limits;
+mod mirror;
 mod nodes;
 mod plain;
 mod pressure;

@@ -35,6 +35,14 @@ impl Lowering<'_, '_> {
         })
     }
 
+    /// The same for somebody who gets copies: without a target there is nothing to do.
+    pub(crate) fn mirrored(&mut self, given: &Destination, field: &str) -> Option<BackendTarget> {
+        let otherwise = std::mem::replace(&mut self.otherwise, "nothing is mirrored");
+        let target = self.target(given, field).ok();
+        self.otherwise = otherwise;
+        target
+    }
+
     fn service(&mut self, host: &str, field: &str) -> Result<ObjectName, String> {
         let own = self.subject.name.namespace.clone();
         let words = match self.cluster.hosts.resolve(host, &own) {
@@ -55,7 +63,7 @@ impl Lowering<'_, '_> {
         self.add(
             Code::HostNotFound,
             field,
-            format!("{words}; its requests are answered with 503"),
+            format!("{words}; {}", self.otherwise),
         );
         Err(words)
     }
@@ -118,7 +126,7 @@ impl Lowering<'_, '_> {
             self.add(
                 Code::PortNotFound,
                 &format!("{field}.port.number"),
-                format!("{words}; its requests are answered with 503"),
+                format!("{words}; {}", self.otherwise),
             );
             words
         })
@@ -158,7 +166,7 @@ impl Lowering<'_, '_> {
         self.add(
             Code::SubsetNotFound,
             &format!("{field}.subset"),
-            format!("{words}; its requests are answered with 503"),
+            format!("{words}; {}", self.otherwise),
         );
         Err(words)
     }

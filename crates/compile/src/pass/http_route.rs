@@ -3,30 +3,33 @@
 //! A backend that does not resolve keeps its share, which is answered with 500; so is a rule with a filter that we do not
 //! have: without the filter the request would not be what its author meant.
 
-use weft_k8s::gateway::{
-    BackendRef, Filter, HttpRouteRule, HttpRouteSpec, PathModifier, RouteMatch,
-};
+use std::time::Duration;
+
+use weft_k8s::gateway::{BackendRef, HttpRouteRule, HttpRouteSpec, RouteMatch};
 use weft_model::id::ObjectName;
 use weft_model::matcher::{RequestMatch, StringMatch};
 use weft_model::reason::Reason;
-use weft_model::retry::{DEFAULT_BACKOFF, RetryOn, RetryPolicy};
-use weft_model::route::{
-    Action, Backend, BackendTarget, HeaderOps, PathRewrite, Redirect, RedirectPort, Rewrite,
-    RouteId, Rule,
-};
+use weft_model::retry::{DEFAULT_BACKOFF, MAX_ATTEMPTS, RetryOn, RetryPolicy};
+use weft_model::route::{Action, Backend, BackendTarget, RouteId, Rule};
 
 use crate::cluster::Cluster;
 use crate::code::Code;
 use crate::diagnostic::{Findings, Subject};
-use crate::pass::routes::tcp_ports;
-use crate::pass::{expression, header, target};
+use crate::pass::backend_ref::{self, Unresolved};
+use crate::pass::{expression, header};
 
-/// Status of a redirect that names none.
-const FOUND: u16 = 302;
-/// Statuses that a redirect may have.
-const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
-/// Retries of a rule with a limit for each try: the transport's own.
+/// Retries of a rule that does not say how many: the transport's own.
 const ATTEMPTS: u32 = 2;
+/// The part of the shortest pause that the first pause may be longer.
+const SPREAD: u32 = 4;
+/// What a `retry` covers beside its codes: "connection errors (disconnect, reset, timeout, TCP failure)".
+const NO_ANSWER: [Reason; 5] = [
+    Reason::UpstreamConnect,
+    Reason::UpstreamReset,
+    Reason::StreamRefused,
+    Reason::UpstreamProtocol,
+    Reason::AttemptTimeout,
+];
 
 /// All rules that can ever match, with their positions (rule and match).
 pub(crate) fn lower(
@@ -70,29 +73,25 @@ pub(crate) fn lower(
     lowered
 }
 
-struct Lowering<'a, 'b> {
-    cluster: &'b Cluster<'a>,
-    subject: Subject<'b>,
+/// One rule being lowered.
+pub(crate) struct Lowering<'a, 'b> {
+    pub(crate) cluster: &'b Cluster<'a>,
+    pub(crate) subject: Subject<'b>,
     /// Path of the rule.
-    field: String,
-    findings: &'b mut Findings,
+    pub(crate) field: String,
+    pub(crate) findings: &'b mut Findings,
 }
 
-/// What a list of filters comes to.
-#[derive(Default)]
-struct Changes {
-    request: HeaderOps,
-    response: HeaderOps,
-    redirect: Option<Redirect>,
-    rewrite: Option<Rewrite>,
-    /// A filter is not ours, or not valid.
-    refused: bool,
+/// A limit of time; zero is none.
+fn limit(given: Option<weft_k8s::Duration>) -> Option<Duration> {
+    given.map(|limit| limit.0).filter(|limit| !limit.is_zero())
 }
 
 impl Lowering<'_, '_> {
     /// The rule without its matches.
     fn rule(&mut self, index: usize, given: &HttpRouteRule) -> Rule {
         let changes = self.filters(&given.filters, &self.field.clone());
+        let retry = self.retry(given);
         let action = if changes.refused {
             Action::Forward(Vec::new())
         } else if let Some(redirect) = changes.redirect {
@@ -100,10 +99,6 @@ impl Lowering<'_, '_> {
         } else {
             Action::Forward(self.backends(&given.backend_refs))
         };
-        let limit = |limit: Option<weft_k8s::Duration>| {
-            limit.map(|limit| limit.0).filter(|limit| !limit.is_zero())
-        };
-        let per_try = limit(given.timeouts.backend_request);
         Rule {
             id: RouteId {
                 kind: self.subject.kind.to_owned(),
@@ -121,19 +116,60 @@ impl Lowering<'_, '_> {
             response: changes.response,
             rewrite: changes.rewrite,
             timeout: limit(given.timeouts.request),
-            retry: per_try.map(|limit| RetryPolicy {
+            retry,
+            mirrors: changes.mirrors,
+            cors: changes.cors,
+            fault: None,
+        }
+    }
+
+    /// Retries as asked for; a limit for each try alone asks for those of the transport.
+    fn retry(&mut self, given: &HttpRouteRule) -> Option<RetryPolicy> {
+        let per_try_timeout = limit(given.timeouts.backend_request);
+        let Some(retry) = &given.retry else {
+            return per_try_timeout.map(|limit| RetryPolicy {
                 attempts: ATTEMPTS,
                 per_try_timeout: Some(limit),
                 backoff: DEFAULT_BACKOFF,
+                least_pause: Duration::ZERO,
                 on: RetryOn {
                     reasons: vec![Reason::UpstreamConnect, Reason::StreamRefused],
                     ..RetryOn::default()
                 },
-            }),
+            });
+        };
+        let field = format!("{}.retry", self.field);
+        let attempts = retry.attempts.unwrap_or(ATTEMPTS);
+        if attempts == 0 || attempts > MAX_ATTEMPTS {
+            let message = format!(
+                "attempts {attempts} is not between 1 and {MAX_ATTEMPTS}; the nearest is used"
+            );
+            self.add(Code::InvalidRetry, &format!("{field}.attempts"), message);
         }
+        let (codes, others): (Vec<u16>, Vec<u16>) = retry
+            .codes
+            .iter()
+            .partition(|code| (400..600).contains(*code));
+        if let Some(other) = others.first() {
+            let message = format!("{other} is no status of an error; write one from 400 to 599");
+            self.add(Code::InvalidRetry, &format!("{field}.codes"), message);
+        }
+        let least_pause = retry.backoff.map_or(DEFAULT_BACKOFF, |pause| pause.0);
+        Some(RetryPolicy {
+            attempts: attempts.clamp(1, MAX_ATTEMPTS),
+            per_try_timeout,
+            // The API's back-off is the shortest pause; what comes on top keeps many clients apart.
+            backoff: least_pause / SPREAD,
+            least_pause,
+            on: RetryOn {
+                statuses: codes.into_iter().map(|code| (code, code)).collect(),
+                grpc: Vec::new(),
+                reasons: NO_ANSWER.to_vec(),
+            },
+        })
     }
 
-    fn add(&mut self, code: Code, field: &str, message: impl Into<String>) {
+    pub(crate) fn add(&mut self, code: Code, field: &str, message: impl Into<String>) {
         self.findings.add(code, self.subject, field, message);
     }
 
@@ -197,60 +233,6 @@ impl Lowering<'_, '_> {
         None
     }
 
-    fn filters(&mut self, filters: &[Filter], place: &str) -> Changes {
-        let mut changes = Changes::default();
-        for (index, filter) in filters.iter().enumerate() {
-            let field = format!("{place}.filters[{index}]");
-            let done = match (filter.kind.as_str(), filter) {
-                (
-                    "RequestHeaderModifier",
-                    Filter {
-                        request_header_modifier: Some(given),
-                        ..
-                    },
-                ) => {
-                    let field = format!("{field}.requestHeaderModifier");
-                    let ops = header::modifier(given, (&field, true), self.subject, self.findings);
-                    join(&mut changes.request, ops);
-                    Ok(())
-                }
-                (
-                    "ResponseHeaderModifier",
-                    Filter {
-                        response_header_modifier: Some(given),
-                        ..
-                    },
-                ) => {
-                    let field = format!("{field}.responseHeaderModifier");
-                    let ops = header::modifier(given, (&field, false), self.subject, self.findings);
-                    join(&mut changes.response, ops);
-                    Ok(())
-                }
-                (
-                    "RequestRedirect",
-                    Filter {
-                        request_redirect: Some(given),
-                        ..
-                    },
-                ) => redirect(given).map(|redirect| changes.redirect = Some(redirect)),
-                (
-                    "URLRewrite",
-                    Filter {
-                        url_rewrite: Some(given),
-                        ..
-                    },
-                ) => rewrite(given).map(|rewrite| changes.rewrite = Some(rewrite)),
-                (kind, _) => Err(format!("the filter {kind} is not honoured yet")),
-            };
-            if let Err(message) = done {
-                changes.refused = true;
-                let message = format!("{message}; what the rule matches is answered with 500");
-                self.add(Code::InvalidFilter, &field, message);
-            }
-        }
-        changes
-    }
-
     fn backends(&mut self, given: &[BackendRef]) -> Vec<Backend> {
         let mut backends = Vec::with_capacity(given.len());
         for (index, reference) in given.iter().enumerate() {
@@ -260,9 +242,9 @@ impl Lowering<'_, '_> {
             if changes.refused {
                 target = Err("a filter of the backend is not valid".to_owned());
             }
-            if changes.redirect.is_some() || changes.rewrite.is_some() {
+            if changes.redirect.is_some() || changes.rewrite.is_some() || changes.cors.is_some() {
                 let message =
-                    "redirects and rewrites belong to the rule; here they are not honoured";
+                    "redirects, rewrites and CORS belong to the rule; here they are not honoured";
                 self.add(Code::InvalidFilter, &field, message);
                 target = Err(message.to_owned());
             }
@@ -271,120 +253,19 @@ impl Lowering<'_, '_> {
                 target,
                 request: changes.request,
                 response: changes.response,
+                mirrors: changes.mirrors,
             });
         }
         backends
     }
 
     fn target(&mut self, reference: &BackendRef, field: &str) -> Result<BackendTarget, String> {
-        let resolved = self.resolve(reference);
-        resolved.map_err(|(code, part, words)| {
+        let own = &self.subject.name.namespace;
+        let resolved = backend_ref::resolve(self.cluster, own, &reference.object());
+        resolved.map_err(|Unresolved { code, part, words }| {
             let message = format!("{words}; its share is answered with 500");
             self.add(code, &format!("{field}{part}"), message);
             words
         })
     }
-
-    fn resolve(
-        &self,
-        reference: &BackendRef,
-    ) -> Result<BackendTarget, (Code, &'static str, String)> {
-        if !reference.group.is_empty() || reference.kind != "Service" {
-            let words = format!(
-                "a backend of kind {} is not known; use a Service",
-                reference.kind
-            );
-            return Err((Code::InvalidBackendKind, ".kind", words));
-        }
-        let own = &self.subject.name.namespace;
-        let name = ObjectName::new(reference.namespace.as_ref().unwrap_or(own), &reference.name);
-        let Some(service) = self.cluster.services.get(&name) else {
-            let words = format!("there is no Service {name}");
-            return Err((Code::HostNotFound, ".name", words));
-        };
-        let ports = tcp_ports(service);
-        match reference.port {
-            Some(port) if ports.contains(&port) => Ok(BackendTarget {
-                service: service.id,
-                name,
-                port: Some(port),
-                subset: None,
-            }),
-            Some(port) => Err((
-                Code::PortNotFound,
-                ".port",
-                format!("Service {name} has no TCP port {port}"),
-            )),
-            None => Err((Code::PortNotFound, "", "a Service needs a port".to_owned())),
-        }
-    }
-}
-
-fn join(into: &mut HeaderOps, ops: HeaderOps) {
-    into.remove.extend(ops.remove);
-    into.set.extend(ops.set);
-    into.add.extend(ops.add);
-}
-
-fn redirect(given: &weft_k8s::gateway::RequestRedirect) -> Result<Redirect, String> {
-    let status = given.status_code.unwrap_or(FOUND);
-    if !REDIRECTS.contains(&status) {
-        return Err(format!(
-            "{status} is no status of a redirect; write one of 301, 302, 303, 307, 308"
-        ));
-    }
-    if let Some(hostname) = &given.hostname {
-        target::authority(hostname)?;
-    }
-    if let Some(scheme) = given
-        .scheme
-        .as_deref()
-        .filter(|scheme| !["http", "https"].contains(scheme))
-    {
-        return Err(format!(
-            "\"{scheme}\" is no scheme of a redirect; write http or https"
-        ));
-    }
-    let port = match (given.port, &given.scheme) {
-        (Some(port), _) => RedirectPort::Number(port),
-        (None, Some(_)) => RedirectPort::ProtocolDefault,
-        // The port of the frontend, which is the one that was dialled.
-        (None, None) => RedirectPort::Request,
-    };
-    Ok(Redirect {
-        scheme: given.scheme.clone(),
-        authority: given.hostname.clone(),
-        port: Some(port),
-        path: given.path.as_ref().map(path).transpose()?,
-        status,
-    })
-}
-
-fn rewrite(given: &weft_k8s::gateway::UrlRewrite) -> Result<Rewrite, String> {
-    if let Some(hostname) = &given.hostname {
-        target::authority(hostname)?;
-    }
-    Ok(Rewrite {
-        path: given.path.as_ref().map(path).transpose()?,
-        authority: given.hostname.clone(),
-    })
-}
-
-fn path(given: &PathModifier) -> Result<PathRewrite, String> {
-    let text = match given.kind.as_str() {
-        "ReplaceFullPath" => given.replace_full_path.as_ref(),
-        "ReplacePrefixMatch" => given.replace_prefix_match.as_ref(),
-        other => {
-            return Err(format!(
-                "\"{other}\" is no kind of path modifier; write ReplaceFullPath or ReplacePrefixMatch"
-            ));
-        }
-    };
-    let text = text.cloned().unwrap_or_default();
-    target::path(&text)?;
-    Ok(if given.kind == "ReplaceFullPath" {
-        PathRewrite::Full(text)
-    } else {
-        PathRewrite::Matched(text)
-    })
 }

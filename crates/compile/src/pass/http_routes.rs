@@ -72,6 +72,12 @@ impl Attached {
         self.by_service.contains_key(service)
     }
 
+    /// Whether any route holds for a port of the service.
+    pub(crate) fn holds(&self, service: &ObjectName, port: u16) -> bool {
+        let ports = self.by_service.get(service);
+        ports.is_some_and(|ports| ports.contains_key(&port))
+    }
+
     /// Namespaces whose clients obey routes of their own.
     pub(crate) fn special(&self, service: &ObjectName) -> BTreeSet<&str> {
         let ports = self.by_service.get(service).into_iter().flatten();
@@ -153,7 +159,7 @@ impl Attached {
 }
 
 /// The service and the ports that a reference means; `None` when it is no Service, and so not ours.
-fn front(
+pub(crate) fn front(
     cluster: &Cluster<'_>,
     parent: &ParentRef,
     own: &str,
@@ -235,6 +241,7 @@ fn implicit(service: &LiveService<'_>, port: u16) -> Rule {
             }),
             request: HeaderOps::default(),
             response: HeaderOps::default(),
+            mirrors: Vec::new(),
         }]),
         unresolved: Reason::NoBackend,
         request: HeaderOps::default(),
@@ -242,5 +249,8 @@ fn implicit(service: &LiveService<'_>, port: u16) -> Rule {
         rewrite: None,
         timeout: None,
         retry: None,
+        mirrors: Vec::new(),
+        cors: None,
+        fault: None,
     }
 }

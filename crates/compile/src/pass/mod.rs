@@ -1,14 +1,19 @@
 //! One file per pass: each reads the cluster and fills its part of the tables.
 
 pub(crate) mod answer;
+pub(crate) mod backend_ref;
 pub(crate) mod base64;
 pub(crate) mod capture;
 pub(crate) mod controllers;
+pub(crate) mod cors;
 pub(crate) mod destination;
 pub(crate) mod destination_rules;
 pub(crate) mod endpoints;
 pub(crate) mod expression;
+pub(crate) mod extras;
+pub(crate) mod grpc_routes;
 pub(crate) mod header;
+pub(crate) mod http_filters;
 pub(crate) mod http_route;
 pub(crate) mod http_routes;
 pub(crate) mod known_fields;

@@ -25,6 +25,7 @@ pub(crate) fn lower(
         attempts: DEFAULT_ATTEMPTS,
         per_try_timeout: None,
         backoff: DEFAULT_BACKOFF,
+        least_pause: Duration::ZERO,
         on: words(DEFAULT_RETRY_ON).0,
     };
     let Some(given) = given else { return policy };

@@ -9,7 +9,7 @@ use crate::cluster::{Cluster, LiveService};
 use crate::code::Code;
 use crate::diagnostic::{Findings, Subject};
 use crate::pass::destination_rules::Rules;
-use crate::pass::{answer, header, matches, retry, rewrite};
+use crate::pass::{answer, cors, header, matches, retry, rewrite};
 
 /// Share of a single destination, whatever weight it was given.
 const WHOLE: u32 = 100;
@@ -29,7 +29,12 @@ pub(crate) struct Lowering<'a, 'b> {
     /// Namespace of the clients; `None` for all that have no view of their own.
     pub(crate) client: Option<&'b str>,
     pub(crate) findings: &'b mut Findings,
+    /// What becomes of requests whose destination does not resolve, in words.
+    pub(crate) otherwise: &'static str,
 }
+
+/// See `Lowering::otherwise`.
+pub(crate) const REFUSED: &str = "its requests are answered with 503";
 
 impl Lowering<'_, '_> {
     /// All rules that can ever match, in order.
@@ -67,6 +72,10 @@ impl Lowering<'_, '_> {
             self.findings,
         );
         let forwards = matches!(action, Action::Forward(_));
+        let mirrors = self.mirrors(route, &field);
+        let fault = self.fault(route, &field);
+        let cors = route.cors_policy.as_ref();
+        let cors = cors.map(|given| cors::of_policy(given, &field, self.subject, self.findings));
         let given = route.rewrite.as_ref();
         let rewrite =
             given.map(|given| rewrite::lower(given, forwards, &field, self.subject, self.findings));
@@ -92,6 +101,9 @@ impl Lowering<'_, '_> {
             rewrite,
             timeout,
             retry: forwards.then_some(retry),
+            mirrors,
+            cors,
+            fault,
         })
     }
 
@@ -168,6 +180,7 @@ impl Lowering<'_, '_> {
                 target,
                 request,
                 response,
+                mirrors: Vec::new(),
             });
         }
         backends
@@ -207,5 +220,6 @@ fn dead(words: &str) -> Action {
         target: Err(words.to_owned()),
         request: Default::default(),
         response: Default::default(),
+        mirrors: Vec::new(),
     }])
 }

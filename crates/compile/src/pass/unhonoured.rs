@@ -60,6 +60,20 @@ pub(crate) fn run(snapshot: &Snapshot, findings: &mut Findings) {
                 .for_each(|unread| field(Kind::HTTPRoute, unread, subject, findings));
         }
     }
+    for (name, located) in &snapshot.grpc_routes {
+        let subject = Subject {
+            kind: Kind::GRPCRoute.name(),
+            name,
+            origin: located,
+        };
+        let parents = &located.value.spec.parent_refs;
+        if parents.iter().any(weft_k8s::gateway::ParentRef::is_service) {
+            located
+                .unread
+                .iter()
+                .for_each(|unread| field(Kind::GRPCRoute, unread, subject, findings));
+        }
+    }
     for ((_, name), located) in &snapshot.others {
         kind(
             &located.value,

@@ -25,7 +25,7 @@ use crate::pass::http_routes::Attached;
 use crate::pass::matches::includes_mesh;
 use crate::pass::routes::{Lowered, Lowering, tcp_ports};
 use crate::pass::visibility::{self, Visibility};
-use crate::pass::{reach, services};
+use crate::pass::{grpc_routes, reach, routes, services};
 
 /// A VirtualService that claims a service.
 struct Claim<'a> {
@@ -71,6 +71,7 @@ pub(crate) fn run(
 ) {
     let claims = claims(cluster, rules, findings);
     let attached = Attached::build(cluster, findings);
+    grpc_routes::run(cluster, &attached, findings);
     let mut lowerings = Lowerings::new();
     for service in cluster.services.values() {
         let own = claims.get(&service.name).map_or(&[][..], Vec::as_slice);
@@ -165,6 +166,7 @@ fn lower(
         subject: claim.subject(),
         client,
         findings,
+        otherwise: routes::REFUSED,
     };
     let lowered = lowering.run(&claim.located.value.spec.http);
     reach::lint(&lowered, claim.subject(), findings);

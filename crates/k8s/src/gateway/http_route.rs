@@ -84,6 +84,8 @@ pub struct HttpRouteRule {
     pub backend_refs: Vec<BackendRef>,
     /// Limits of time.
     pub timeouts: Timeouts,
+    /// Retries.
+    pub retry: Option<RouteRetry>,
 }
 
 /// Conditions that must all hold.
@@ -158,6 +160,10 @@ pub struct Filter {
     pub request_redirect: Option<RequestRedirect>,
     /// New path and host.
     pub url_rewrite: Option<UrlRewrite>,
+    /// Somebody who gets copies.
+    pub request_mirror: Option<RequestMirror>,
+    /// Cross-origin requests.
+    pub cors: Option<CorsFilter>,
 }
 
 /// Changes to headers.
@@ -221,6 +227,108 @@ pub struct PathModifier {
     pub replace_prefix_match: Option<String>,
 }
 
+/// Somebody who gets copies of requests: all of them, unless `percent` or `fraction` says otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct RequestMirror {
+    /// Where to.
+    pub backend_ref: ObjectRef,
+    /// From 0 to 100.
+    pub percent: Option<u32>,
+    /// Any other part.
+    pub fraction: Option<Fraction>,
+}
+
+/// A part of a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Fraction {
+    /// How many ...
+    pub numerator: u32,
+    /// ... of how many.
+    pub denominator: u32,
+}
+
+impl Default for Fraction {
+    fn default() -> Self {
+        Self {
+            numerator: 0,
+            denominator: 100,
+        }
+    }
+}
+
+/// Who may ask from pages of other origins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct CorsFilter {
+    /// `scheme://host[:port]`, where the host may begin with `*`; `*` alone means all.
+    pub allow_origins: Vec<String>,
+    /// Whether cookies and the like may come along.
+    pub allow_credentials: bool,
+    /// Methods, or `*`.
+    pub allow_methods: Vec<String>,
+    /// Headers of requests, or `*`.
+    pub allow_headers: Vec<String>,
+    /// Headers of responses that pages may read, or `*`.
+    pub expose_headers: Vec<String>,
+    /// Seconds that a preflight's answer is good for.
+    pub max_age: u32,
+}
+
+impl Default for CorsFilter {
+    fn default() -> Self {
+        Self {
+            allow_origins: Vec::new(),
+            allow_credentials: false,
+            allow_methods: Vec::new(),
+            allow_headers: Vec::new(),
+            expose_headers: Vec::new(),
+            max_age: 5,
+        }
+    }
+}
+
+/// Retries.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RouteRetry {
+    /// Statuses that are tried again.
+    pub codes: Vec<u16>,
+    /// Retries after the first try.
+    pub attempts: Option<u32>,
+    /// Shortest pause between two tries.
+    pub backoff: Option<Duration>,
+}
+
+/// An object that a filter sends to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ObjectRef {
+    /// Group.
+    pub group: String,
+    /// Kind.
+    pub kind: String,
+    /// Namespace; the route's own when absent.
+    pub namespace: Option<String>,
+    /// Name.
+    pub name: String,
+    /// Port; a Service needs one.
+    pub port: Option<u16>,
+}
+
+impl Default for ObjectRef {
+    fn default() -> Self {
+        Self {
+            group: String::new(),
+            kind: "Service".to_owned(),
+            namespace: None,
+            name: String::new(),
+            port: None,
+        }
+    }
+}
+
 /// One weighted destination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -251,6 +359,20 @@ impl Default for BackendRef {
             port: None,
             weight: 1,
             filters: Vec::new(),
+        }
+    }
+}
+
+impl BackendRef {
+    /// The object alone.
+    #[must_use]
+    pub fn object(&self) -> ObjectRef {
+        ObjectRef {
+            group: self.group.clone(),
+            kind: self.kind.clone(),
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            port: self.port,
         }
     }
 }

@@ -10,7 +10,8 @@ pub use destination_rule::{
     TrafficPolicy,
 };
 pub use virtual_service::{
-    Body, Destination, DirectResponse, HeaderChange, Headers, HttpMatch, HttpRedirect, HttpRetry,
-    HttpRewrite, HttpRoute, HttpRouteDestination, PortSelector, RegexRewrite, StringMatch,
-    VirtualService, VirtualServiceSpec,
+    Abort, Body, CorsPolicy, Delay, Destination, DirectResponse, FaultInjection, HeaderChange,
+    Headers, HttpMatch, HttpMirror, HttpRedirect, HttpRetry, HttpRewrite, HttpRoute,
+    HttpRouteDestination, PortSelector, RegexRewrite, StringMatch, VirtualService,
+    VirtualServiceSpec,
 };

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::duration::Duration;
 use crate::meta::Metadata;
+use crate::percent::Percent;
 
 /// Routes of one or more hosts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +59,82 @@ pub struct HttpRoute {
     pub retries: Option<HttpRetry>,
     /// Changes of headers, for all destinations of the rule.
     pub headers: Option<Headers>,
+    /// Somebody who gets copies; `mirrors` is its newer spelling.
+    pub mirror: Option<Destination>,
+    /// Which part of the requests `mirror` gets; all when absent.
+    pub mirror_percentage: Option<Percent>,
+    /// The same in whole percent, an older spelling.
+    pub mirror_percent: Option<u32>,
+    /// All who get copies.
+    pub mirrors: Vec<HttpMirror>,
+    /// Cross-origin requests.
+    pub cors_policy: Option<CorsPolicy>,
+    /// Failures made on purpose.
+    pub fault: Option<FaultInjection>,
+}
+
+/// Somebody who gets copies of requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct HttpMirror {
+    /// Where to.
+    pub destination: Destination,
+    /// Which part; all when absent.
+    pub percentage: Option<Percent>,
+}
+
+/// Who may ask from pages of other origins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct CorsPolicy {
+    /// Older spelling of `allowOrigins`: exact origins.
+    pub allow_origin: Vec<String>,
+    /// Origins.
+    pub allow_origins: Vec<StringMatch>,
+    /// Methods.
+    pub allow_methods: Vec<String>,
+    /// Headers of requests.
+    pub allow_headers: Vec<String>,
+    /// Headers of responses that pages may read.
+    pub expose_headers: Vec<String>,
+    /// How long a preflight's answer is good for.
+    pub max_age: Option<Duration>,
+    /// Whether cookies and the like may come along.
+    pub allow_credentials: Option<bool>,
+    /// Whether preflights of other origins go on: `FORWARD` (default) or `IGNORE`.
+    pub unmatched_preflights: Option<String>,
+}
+
+/// Failures made on purpose.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct FaultInjection {
+    /// Requests that wait.
+    pub delay: Option<Delay>,
+    /// Requests that fail.
+    pub abort: Option<Abort>,
+}
+
+/// Requests that wait.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Delay {
+    /// How long.
+    pub fixed_delay: Option<Duration>,
+    /// Which part; none when absent.
+    pub percentage: Option<Percent>,
+    /// The same in whole percent, an older spelling.
+    pub percent: Option<u32>,
+}
+
+/// Requests that fail.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Abort {
+    /// Status.
+    pub http_status: Option<u32>,
+    /// Which part; none when absent.
+    pub percentage: Option<Percent>,
 }
 
 /// Conditions on a request; all that are set must hold.

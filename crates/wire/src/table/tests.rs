@@ -15,8 +15,8 @@ use weft_model::protocol::Protocol;
 use weft_model::reason::Reason;
 use weft_model::retry::{RetryOn, RetryPolicy};
 use weft_model::route::{
-    Action, Backend, BackendTarget, Direct, HeaderOps, PathRewrite, Redirect, RedirectPort,
-    Rewrite, RouteId, Rule, SubsetRef,
+    Action, Backend, BackendTarget, Cors, CorsList, Direct, Fault, HeaderOps, Mirror, PathRewrite,
+    Redirect, RedirectPort, Rewrite, RouteId, Rule, Share, SubsetRef,
 };
 use weft_model::service::{Service, ServicePort};
 use weft_model::table::Tables;
@@ -102,11 +102,33 @@ fn sample() -> Tables {
         set: vec![("b".into(), "c".into())],
         add: vec![("d".into(), "e".into())],
     };
+    let mirror = Mirror {
+        target: target.clone(),
+        share: Share {
+            numerator: 1,
+            denominator: 3,
+        },
+        shadow: true,
+    };
+    let cors = Cors {
+        origins: vec![StringMatch::Exact("https://a.example".into())],
+        methods: CorsList::All,
+        headers: CorsList::Names(vec!["x-a".into()]),
+        expose: CorsList::default(),
+        max_age: Some(5),
+        credentials: true,
+        forward_unmatched: true,
+    };
+    let fault = Fault {
+        delay: Some((Share::WHOLE, Duration::from_secs(2))),
+        abort: Some((Share::WHOLE, 503)),
+    };
     let backend = |target| Backend {
         weight: 50,
         target,
         request: headers.clone(),
         response: HeaderOps::default(),
+        mirrors: vec![mirror.clone()],
     };
     let conditions = RequestMatch {
         name: "jason".into(),
@@ -128,6 +150,7 @@ fn sample() -> Tables {
         attempts: 3,
         per_try_timeout: Some(Duration::from_secs(1)),
         backoff: Duration::from_millis(25),
+        least_pause: Duration::from_millis(100),
         on: RetryOn {
             statuses: vec![(500, 599)],
             grpc: vec![14],
@@ -148,6 +171,9 @@ fn sample() -> Tables {
         rewrite: Some(rewrite.clone()),
         timeout: Some(Duration::from_millis(1500)),
         retry: Some(retry.clone()),
+        mirrors: vec![mirror.clone()],
+        cors: Some(cors.clone()),
+        fault: Some(fault),
     };
     let redirect = Redirect {
         scheme: Some("https".into()),
