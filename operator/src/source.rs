@@ -50,6 +50,8 @@ pub struct Observed {
     pub conditions: Vec<Condition>,
     /// What each parent's controller says, as it stands there; only for routes of the Gateway API.
     pub parents: Vec<serde_json::Value>,
+    /// What a mesh says that it can do, as it stands there; only for `XMesh`.
+    pub features: Vec<serde_json::Value>,
 }
 
 /// One condition of an object, as all Kubernetes APIs have them (`meta/v1.Condition`).

@@ -9,12 +9,14 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 use weft_compile::{Code, Diagnostic, Level};
-use weft_k8s::Kind;
+use weft_k8s::gateway::{ParentRef, XMeshSpec};
+use weft_k8s::{Kind, Snapshot};
 
 use crate::published::Published;
 use crate::source::{Condition, Observed, Reference};
 use crate::status::NodeStatus;
 
+mod mesh;
 mod parents;
 
 pub(crate) use parents::CONTROLLER;
@@ -46,6 +48,8 @@ pub enum Status {
     Conditions(Vec<Condition>),
     /// One list for each parent, with those of other controllers.
     Parents(Vec<Value>),
+    /// One list for the mesh, and what it can do.
+    Mesh(Vec<Condition>, Vec<Value>),
 }
 
 /// Since when an object's spec counts.
@@ -122,13 +126,12 @@ impl Ledger {
                 }
             };
             waiting |= programmed.reason == "Pending";
-            let route = published.manifests().snapshot.http_routes.get(&of.name);
-            let status = match route.filter(|_| of.kind == Kind::HTTPRoute) {
-                Some(route) => {
-                    let spec = &route.value.spec;
-                    parents::status(spec, findings, &programmed, observed, now)
+            let status = match kind_of_status(&published.manifests().snapshot, of) {
+                Shape::Plain => plain(findings, programmed, observed, now),
+                Shape::Route(parents) => {
+                    parents::status(parents, findings, &programmed, observed, now)
                 }
-                None => plain(findings, programmed, observed, now),
+                Shape::Mesh(spec) => mesh::status(spec, programmed, observed, now),
             };
             wanted.extend(status.map(|status| Wanted {
                 of: of.clone(),
@@ -138,6 +141,32 @@ impl Ledger {
         }
         (wanted, waiting)
     }
+}
+
+/// What an object's status looks like.
+enum Shape<'s> {
+    Plain,
+    Route(&'s [ParentRef]),
+    Mesh(&'s XMeshSpec),
+}
+
+fn kind_of_status<'s>(snapshot: &'s Snapshot, of: &Reference) -> Shape<'s> {
+    let shape = match of.kind {
+        Kind::HTTPRoute => snapshot
+            .http_routes
+            .get(&of.name)
+            .map(|route| Shape::Route(&route.value.spec.parent_refs)),
+        Kind::GRPCRoute => snapshot
+            .grpc_routes
+            .get(&of.name)
+            .map(|route| Shape::Route(&route.value.spec.parent_refs)),
+        Kind::XMesh => snapshot
+            .meshes
+            .get(&of.name)
+            .map(|mesh| Shape::Mesh(&mesh.value.spec)),
+        _ => None,
+    };
+    shape.unwrap_or(Shape::Plain)
 }
 
 /// One list of conditions for the object, unless it has them already.

@@ -155,6 +155,10 @@ impl Writer {
                     match &wanted.status {
                         Status::Conditions(all) => observed.conditions.clone_from(all),
                         Status::Parents(all) => observed.parents.clone_from(all),
+                        Status::Mesh(all, features) => {
+                            observed.conditions.clone_from(all);
+                            observed.features.clone_from(features);
+                        }
                     }
                     self.carried.put(wanted.of.clone(), observed);
                 }
@@ -182,20 +186,33 @@ impl Writer {
         } = wanted;
         let gvk = GroupVersionKind::gvk(of.kind.group(), &observed.version, of.kind.name());
         let resource = ApiResource::from_gvk_with_plural(&gvk, &of.kind.plural());
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(self.client.clone(), &of.name.namespace, &resource);
+        let client = self.client.clone();
+        let api: Api<DynamicObject> = if of.kind.is_namespaced() {
+            Api::namespaced_with(client, &of.name.namespace, &resource)
+        } else {
+            Api::all_with(client, &resource)
+        };
         // The uid makes sure that a new object of the same name is not told about the old one.
-        let mut metadata =
-            json!({"name": of.name.name, "namespace": of.name.namespace, "uid": observed.uid});
+        let mut metadata = json!({"name": of.name.name, "uid": observed.uid});
+        if of.kind.is_namespaced() {
+            metadata["namespace"] = json!(of.name.namespace);
+        }
+        let applied = |metadata, status| {
+            let body = json!({
+                "apiVersion": resource.api_version, "kind": resource.kind,
+                "metadata": metadata, "status": status,
+            });
+            (PatchParams::apply(MANAGER).force(), Patch::Apply(body))
+        };
         let (parameters, patch) = match status {
             Status::Conditions(conditions) => {
                 let status =
                     json!({"conditions": conditions, "observedGeneration": observed.generation});
-                let body = json!({
-                    "apiVersion": resource.api_version, "kind": resource.kind,
-                    "metadata": metadata, "status": status,
-                });
-                (PatchParams::apply(MANAGER).force(), Patch::Apply(body))
+                applied(metadata, status)
+            }
+            Status::Mesh(conditions, features) => {
+                let status = json!({"conditions": conditions, "supportedFeatures": features});
+                applied(metadata, status)
             }
             // The list belongs to all controllers and is one value to the API server: written only if nobody else has
             // written since.

@@ -1,9 +1,9 @@
-//! Status of an HTTPRoute: one entry for each Service that it names as a parent (GEP-1294). Entries of other controllers
+//! Status of an HTTPRoute or GRPCRoute: one entry for each Service that it names as a parent (GEP-1294). Entries of other controllers
 //! are theirs and stay as they are.
 
 use serde_json::{Value, json};
 use weft_compile::{Code, Diagnostic, Level};
-use weft_k8s::gateway::{HttpRouteSpec, ParentRef};
+use weft_k8s::gateway::ParentRef;
 
 use super::{ACCEPTED, PROGRAMMED, Status, complete, quote, said, taken};
 use crate::source::{Condition, Observed};
@@ -15,17 +15,22 @@ const RESOLVED: &str = "ResolvedRefs";
 
 /// What the status shall be, unless it is so already.
 pub(super) fn status(
-    route: &HttpRouteSpec,
+    parents: &[ParentRef],
     findings: &[&Diagnostic],
     programmed: &Condition,
     observed: &Observed,
     now: &str,
 ) -> Option<Status> {
     let is_ours = |entry: &&Value| entry.get("controllerName") == Some(&json!(CONTROLLER));
-    let (before, mut parents): (Vec<&Value>, Vec<&Value>) =
-        observed.parents.iter().partition(is_ours);
-    let ours: Vec<Value> = route
-        .parent_refs
+    let unenforced = findings
+        .iter()
+        .find(|finding| finding.code == Code::GrpcNotEnforced);
+    let programmed = match unenforced {
+        Some(finding) => said("False", "NotEnforced", finding.message.clone()),
+        None => programmed.clone(),
+    };
+    let (before, mut all): (Vec<&Value>, Vec<&Value>) = observed.parents.iter().partition(is_ours);
+    let ours: Vec<Value> = parents
         .iter()
         .enumerate()
         .filter(|(_, parent)| parent.is_service())
@@ -47,8 +52,8 @@ pub(super) fn status(
     if same {
         return None;
     }
-    parents.extend(&ours);
-    Some(Status::Parents(parents.into_iter().cloned().collect()))
+    all.extend(&ours);
+    Some(Status::Parents(all.into_iter().cloned().collect()))
 }
 
 /// Conditions that we have written for a parent.

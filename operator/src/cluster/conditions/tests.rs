@@ -79,7 +79,7 @@ fn node(name: &str, acked: u64) -> NodeStatus {
 fn conditions(wanted: &Wanted) -> &[Condition] {
     match &wanted.status {
         Status::Conditions(all) => all,
-        Status::Parents(all) => panic!("{all:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -206,6 +206,109 @@ fn an_unreadable_object_is_refused_and_a_refusing_node_is_quoted() {
     );
 }
 
+/// Generation 7 of these objects.
+fn published_of(objects: &[(Kind, serde_json::Value)]) -> Published {
+    let mut manifests = Manifests::default();
+    let objects = objects
+        .iter()
+        .map(|(kind, object)| parse_object(*kind, object).unwrap());
+    manifests.snapshot = Snapshot::from_objects(objects);
+    let mut compiled = weft_compile::compile(&manifests.snapshot, &Settings::default());
+    let findings = std::mem::take(&mut compiled.diagnostics);
+    Published::default()
+        .next(7, compiled, findings)
+        .made_of(Arc::new(manifests))
+}
+
+/// What is wanted of the one object that there is, with one node that has everything.
+fn wanted_of(published: &Published, of: &Reference, observed: &Observed) -> Vec<Wanted> {
+    let carried = [(of.clone(), observed.clone())].into();
+    let mut ledger = Ledger::default();
+    ledger.note(published, &carried);
+    ledger.wanted(published, &carried, &[node("a", 7)], NOW).0
+}
+
+#[test]
+fn a_grpc_route_is_told_that_it_has_no_effect() {
+    let route = json!({
+        "metadata": {"name": "reviews", "namespace": "shop", "uid": "u", "generation": 3},
+        "spec": {
+            "parentRefs": [{"group": "", "kind": "Service", "name": "reviews"}],
+            "rules": [{"backendRefs": [{"name": "reviews", "port": 80}]}],
+        },
+    });
+    let published = published_of(&[(Kind::Service, service()), (Kind::GRPCRoute, route)]);
+    let of = Reference {
+        kind: Kind::GRPCRoute,
+        ..of()
+    };
+    let observed = carried(3, Vec::new()).remove(&self::of()).unwrap();
+    let wanted = wanted_of(&published, &of, &observed);
+    let Status::Parents(parents) = &wanted[0].status else {
+        panic!("{wanted:?}");
+    };
+    let all = parents[0]["conditions"].as_array().unwrap().iter();
+    let said: Vec<_> = all
+        .map(|said| {
+            format!("{}={} {}", said["type"], said["status"], said["reason"]).replace('"', "")
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "Accepted=False UnsupportedValue",
+            "ResolvedRefs=True ResolvedRefs",
+            "Programmed=False NotEnforced"
+        ]
+    );
+    let message = parents[0]["conditions"][0]["message"].as_str().unwrap();
+    assert!(message.contains("not enforced yet"), "{message}");
+}
+
+#[test]
+fn a_mesh_of_ours_says_what_it_can_do_and_another_is_left_alone() {
+    let mesh = |controller: &str, parameters: serde_json::Value| {
+        json!({
+            "metadata": {"name": "weft", "uid": "u", "generation": 3},
+            "spec": {"controllerName": controller, "parametersRef": parameters},
+        })
+    };
+    let of = Reference {
+        kind: Kind::XMesh,
+        name: Name::new("", "weft"),
+    };
+    let observed = carried(3, Vec::new()).remove(&self::of()).unwrap();
+    let ours = published_of(&[(Kind::XMesh, mesh("weft.mesh/operator", json!(null)))]);
+    let wanted = wanted_of(&ours, &of, &observed);
+    let Status::Mesh(conditions, features) = &wanted[0].status else {
+        panic!("{wanted:?}");
+    };
+    let said: Vec<_> = conditions
+        .iter()
+        .map(|said| format!("{}={} {}", said.kind, said.status, said.reason))
+        .collect();
+    assert_eq!(
+        said,
+        ["Accepted=True Accepted", "Programmed=True Programmed"]
+    );
+    assert!(features.contains(&json!({"name": "MeshConsumerRoute"})));
+    let written = Observed {
+        conditions: conditions.clone(),
+        features: features.clone(),
+        ..observed.clone()
+    };
+    assert!(wanted_of(&ours, &of, &written).is_empty(), "said once");
+
+    let settings = json!({"group": "", "kind": "ConfigMap", "name": "a"});
+    let odd = published_of(&[(Kind::XMesh, mesh("weft.mesh/operator", settings))]);
+    let Status::Mesh(conditions, _) = &wanted_of(&odd, &of, &observed)[0].status else {
+        panic!("no status of a mesh");
+    };
+    assert_eq!(conditions[0].reason, "InvalidParameters");
+    let theirs = published_of(&[(Kind::XMesh, mesh("example.com/mesh", json!(null)))]);
+    assert!(wanted_of(&theirs, &of, &observed).is_empty());
+}
+
 #[test]
 fn a_route_is_told_for_each_parent_and_other_controllers_keep_their_word() {
     let route = json!({
@@ -219,15 +322,7 @@ fn a_route_is_told_for_each_parent_and_other_controllers_keep_their_word() {
             "rules": [{"backendRefs": [{"name": "reviews", "port": 80}, {"name": "gone", "port": 80}]}],
         },
     });
-    let mut manifests = Manifests::default();
-    let objects = [(Kind::Service, service()), (Kind::HTTPRoute, route)];
-    let objects = objects.map(|(kind, object)| parse_object(kind, &object).unwrap());
-    manifests.snapshot = Snapshot::from_objects(objects);
-    let mut compiled = weft_compile::compile(&manifests.snapshot, &Settings::default());
-    let findings = std::mem::take(&mut compiled.diagnostics);
-    let published = Published::default()
-        .next(7, compiled, findings)
-        .made_of(Arc::new(manifests));
+    let published = published_of(&[(Kind::Service, service()), (Kind::HTTPRoute, route)]);
     let of = Reference {
         kind: Kind::HTTPRoute,
         ..of()

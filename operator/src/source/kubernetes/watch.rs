@@ -189,7 +189,8 @@ fn read(kind: Kind, mut object: DynamicObject) -> Read {
         generation: object.metadata.generation.unwrap_or_default(),
         resource_version: object.metadata.resource_version.clone().unwrap_or_default(),
         conditions: conditions(&object.data),
-        parents: parents(&object.data),
+        parents: list(&object.data, "/status/parents"),
+        features: list(&object.data, "/status/supportedFeatures"),
     });
     let metadata = serde_json::to_value(&object.metadata).unwrap_or_default();
     if let Value::Object(fields) = &mut object.data {
@@ -202,9 +203,9 @@ fn read(kind: Kind, mut object: DynamicObject) -> Read {
     }
 }
 
-/// What a route's parents say of it.
-fn parents(data: &Value) -> Vec<Value> {
-    let list = data.pointer("/status/parents").and_then(Value::as_array);
+/// A list of a status as it stands there.
+fn list(data: &Value, place: &str) -> Vec<Value> {
+    let list = data.pointer(place).and_then(Value::as_array);
     list.cloned().unwrap_or_default()
 }
 
