@@ -8,4 +8,5 @@
 mod decks;
 mod demo;
 mod faults;
+mod gamma;
 mod signals;
