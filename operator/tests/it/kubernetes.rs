@@ -630,25 +630,89 @@ async fn a_node_is_who_its_token_says_and_gets_its_own_tables_only() {
     }
 }
 
-/// The definition of HTTPRoute without its schema: what is asked here is who writes what into the status.
-fn http_route_definition() -> Value {
+/// The definition of a kind of the Gateway API without its schema: what is asked here is who writes what into the status.
+fn definition(group: &str, kind: &str, plural: &str, (scope, version): (&str, &str)) -> Value {
     let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {
-            "name": "httproutes.gateway.networking.k8s.io",
+            "name": format!("{plural}.{group}"),
             // Whoever defines kinds of *.k8s.io has to say that it may.
             "annotations": {"api-approved.kubernetes.io": "unapproved, for a test"},
         },
         "spec": {
-            "group": "gateway.networking.k8s.io", "scope": "Namespaced",
-            "names": {"kind": "HTTPRoute", "listKind": "HTTPRouteList", "plural": "httproutes", "singular": "httproute"},
+            "group": group, "scope": scope,
+            "names": {"kind": kind, "listKind": format!("{kind}List"), "plural": plural, "singular": kind.to_lowercase()},
             "versions": [{
-                "name": "v1", "served": true, "storage": true, "subresources": {"status": {}},
+                "name": version, "served": true, "storage": true, "subresources": {"status": {}},
                 "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": open, "status": open}}},
             }],
         },
     })
+}
+
+/// Makes an object whose kind may have been defined just now.
+async fn make(api: &kube::Api<kube::core::DynamicObject>, object: &Value) {
+    let name = object["metadata"]["name"].as_str().unwrap();
+    let made = async {
+        let parameters = kube::api::PatchParams::apply("test");
+        let patch = kube::api::Patch::Apply(object);
+        while api.patch(name, &parameters, &patch).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(WAIT, made)
+        .await
+        .expect("the kind is served");
+}
+
+#[tokio::test]
+async fn a_mesh_is_told_what_it_supports_and_a_grpc_route_that_it_has_no_effect() {
+    let server = ApiServer::start(false).await;
+    shop(&server).await;
+    let replica = Replica::start(&server, "one").await;
+    replica.until_ready().await;
+    let _node = proxy(&server, &replica, "node1").await;
+    let (routes, meshes) = ("gateway.networking.k8s.io", "gateway.networking.x-k8s.io");
+    let grpc = definition(routes, "GRPCRoute", "grpcroutes", ("Namespaced", "v1"));
+    let mesh = definition(meshes, "XMesh", "xmeshes", ("Cluster", "v1alpha1"));
+    server.apply(grpc).await;
+    server.apply(mesh).await;
+    let route = json!({
+        "apiVersion": format!("{routes}/v1"), "kind": "GRPCRoute",
+        "metadata": {"name": "reviews", "namespace": "shop"},
+        "spec": {"parentRefs": [{"group": "", "kind": "Service", "name": "reviews"}]},
+    });
+    let mesh = json!({
+        "apiVersion": format!("{meshes}/v1alpha1"), "kind": "XMesh",
+        "metadata": {"name": "weft"},
+        "spec": {"controllerName": "weft.mesh/operator"},
+    });
+    let routes = server.api(&format!("{routes}/v1"), "GRPCRoute", Some("shop"));
+    let meshes = server.api(&format!("{meshes}/v1alpha1"), "XMesh", None);
+    make(&routes, &route).await;
+    make(&meshes, &mesh).await;
+    let mut last = Value::Null;
+    let told = async {
+        loop {
+            let route = routes.get("reviews").await.unwrap().data;
+            let mesh = meshes.get("weft").await.unwrap().data;
+            let accepted = &route["status"]["parents"][0]["conditions"][0];
+            let features = mesh["status"]["supportedFeatures"].as_array();
+            if accepted["status"] == "False"
+                && accepted["reason"] == "UnsupportedValue"
+                && mesh["status"]["conditions"][0]["status"] == "True"
+                && features.is_some_and(|all| all.contains(&json!({"name": "MeshConsumerRoute"})))
+            {
+                return;
+            }
+            last = json!([route["status"], mesh["status"]]);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    if tokio::time::timeout(WAIT, told).await.is_err() {
+        panic!("not in time: {last:#}");
+    }
 }
 
 #[tokio::test]
@@ -658,7 +722,14 @@ async fn a_route_is_in_force_and_told_so_beside_other_controllers() {
     let replica = Replica::start(&server, "one").await;
     replica.until_ready().await;
     let node = proxy(&server, &replica, "node1").await;
-    server.apply(http_route_definition()).await;
+    let namespaced = ("Namespaced", "v1");
+    let routes = definition(
+        "gateway.networking.k8s.io",
+        "HTTPRoute",
+        "httproutes",
+        namespaced,
+    );
+    server.apply(routes).await;
     let route = json!({
         "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
         "metadata": {"name": "reviews", "namespace": "shop"},
@@ -668,19 +739,7 @@ async fn a_route_is_in_force_and_told_so_beside_other_controllers() {
         },
     });
     let api = server.api("gateway.networking.k8s.io/v1", "HTTPRoute", Some("shop"));
-    let made = async {
-        let parameters = kube::api::PatchParams::apply("test");
-        while api
-            .patch("reviews", &parameters, &kube::api::Patch::Apply(&route))
-            .await
-            .is_err()
-        {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(WAIT, made)
-        .await
-        .expect("the kind is served");
+    make(&api, &route).await;
     let other = json!({"parentRef": {"name": "edge"}, "controllerName": "example.com/edge", "conditions": []});
     let status = kube::api::Patch::Merge(json!({"status": {"parents": [other]}}));
     api.patch_status("reviews", &Default::default(), &status)
