@@ -187,7 +187,7 @@ impl Node {
                     NodeMessage::Ack { generation: acked } if acked == generation => break,
                     NodeMessage::Nack { reason, .. } => panic!("the proxy refuses: {reason}"),
                     NodeMessage::Subscribe(interest) => asked |= self.want(interest),
-                    NodeMessage::Ack { .. } | NodeMessage::Hello(_) => {}
+                    NodeMessage::Ack { .. } | NodeMessage::Hello(_) | NodeMessage::Troubles(_) => {}
                 }
             }
             self.using
