@@ -4,8 +4,9 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
+use serde_json::{Map, Value, json};
 use weft_cluster::{Cluster, Config, Progress};
 
 use crate::report;
@@ -16,9 +17,9 @@ mod installation;
 mod route;
 mod starts;
 
-use daemons::{Daemons, Memory};
+use daemons::Daemons;
 use installation::Installation;
-use starts::{Starts, State};
+use starts::State;
 
 /// Running pods that are labelled at once.
 const LABELLED: usize = 50;
@@ -29,9 +30,23 @@ const MESHED: &str = "meshed";
 /// The namespace whose pods do not.
 const PLAIN: &str = "plain";
 
+/// What can be measured by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Piece {
+    /// Sandboxes without Weft, outside and inside the mesh.
+    Starts,
+    /// A label on running pods, a route, memory with few and with many pods.
+    Mesh,
+    /// The operator and many Services.
+    Churn,
+}
+
 /// What to run.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct Options {
+    /// These alone; the rest of the file stays as it was.
+    #[arg(long, value_delimiter = ',', value_enum)]
+    only: Vec<Piece>,
     /// Pods of each state that are started one after the other.
     #[arg(long, default_value_t = 20)]
     starts: usize,
@@ -75,100 +90,135 @@ impl Spread {
     }
 }
 
-/// One file of results.
-#[derive(Serialize)]
-struct Results {
-    machine: report::Machine,
-    /// Load average of the last minute when the run began: what else the machine had to do.
-    load_before: f64,
-    /// Sandboxes by containerd's log: without Weft, with Weft outside the mesh, inside.
-    sandboxes: Vec<Starts>,
-    /// From `kubectl label` to the last of [`LABELLED`] running pods captured.
-    label_to_captured_ms: f64,
-    labelled_pods: usize,
-    /// From `kubectl apply`'s return to both proxies deciding by it.
-    route_to_all_nodes: Spread,
-    /// The same from the start of `kubectl apply`.
-    apply_to_all_nodes: Spread,
-    memory_at_rest: Vec<Memory>,
-    memory_with_pods: Vec<Memory>,
-    pods: usize,
-    churn: churn::Churn,
-}
-
-/// Makes a cluster, measures, writes.
+/// Makes a cluster for each piece, measures, and writes after each.
 ///
 /// # Errors
-/// The machine cannot hold a cluster, or something does not come up; nothing is written then.
+/// The machine cannot hold a cluster, or something does not come up; pieces that were measured are written.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let load_before = load_average();
-    let config = Config {
-        name: format!("bench-{}", std::process::id()),
-        base: Config::default_base()?,
-        nodes: 2,
-        dns: true,
-        binaries: options.binaries.clone(),
-        detached: false,
-        progress: Progress::stderr(),
-    };
-    let cluster = Cluster::up(&config)?;
-    let results = measure(&cluster, &config, options, load_before)?;
-    cluster.down()?;
-    report::keep(&options.json, &results)
+    let mut kept = Kept::open(options);
+    for piece in [Piece::Starts, Piece::Mesh, Piece::Churn] {
+        if !options.only.is_empty() && !options.only.contains(&piece) {
+            continue;
+        }
+        // What else the machine had to do is a part of each figure.
+        let load_before = load_average();
+        let config = Config {
+            name: format!("bench-{}", std::process::id()),
+            base: Config::default_base()?,
+            nodes: 2,
+            dns: true,
+            binaries: options.binaries.clone(),
+            detached: false,
+            progress: Progress::stderr(),
+        };
+        let cluster = Cluster::up(&config)?;
+        let mut measured = match piece {
+            Piece::Starts => starts(&cluster, &config, options)?,
+            Piece::Mesh => mesh(&cluster, &config, options)?,
+            Piece::Churn => churn(&cluster, &config, options)?,
+        };
+        cluster.down()?;
+        measured["load_before"] = json!(load_before);
+        kept.add(piece, measured)?;
+    }
+    Ok(())
 }
 
-fn measure(
-    cluster: &Cluster,
-    config: &Config,
-    options: &Options,
-    load_before: f64,
-) -> anyhow::Result<Results> {
-    let say = |text: String| config.progress.say(text);
-    for namespace in [PLAIN, MESHED] {
-        cluster.kubectl_ok(&["create", "namespace", namespace])?;
+/// The file of results.
+struct Kept {
+    path: PathBuf,
+    results: Map<String, Value>,
+}
+
+impl Kept {
+    /// Of what is there already, what is measured again is replaced.
+    fn open(options: &Options) -> Self {
+        let text = std::fs::read_to_string(&options.json).unwrap_or_default();
+        let known = serde_json::from_str(&text).unwrap_or_default();
+        Self {
+            path: options.json.clone(),
+            results: if options.only.is_empty() {
+                Map::new()
+            } else {
+                known
+            },
+        }
     }
-    let mut sandboxes = Vec::new();
-    let mut start = |state: State| -> anyhow::Result<()> {
-        for row in starts::measure(cluster, state, options.starts)? {
-            say(row.line());
-            sandboxes.push(row);
+
+    fn add(&mut self, piece: Piece, measured: Value) -> anyhow::Result<()> {
+        let name = piece
+            .to_possible_value()
+            .context("a piece without a name")?;
+        let machine = serde_json::to_value(report::machine())?;
+        self.results.insert("machine".to_owned(), machine);
+        self.results.insert(name.get_name().to_owned(), measured);
+        report::keep(&self.path, &self.results)
+    }
+}
+
+/// A pod's start in all three states.
+fn starts(cluster: &Cluster, config: &Config, options: &Options) -> anyhow::Result<Value> {
+    namespaces(cluster)?;
+    let mut rows = Vec::new();
+    let mut measure = |state: State, weft: Option<&Installation<'_>>| -> anyhow::Result<()> {
+        for row in starts::measure(cluster, weft, state, options.starts)? {
+            config.progress.say(row.line());
+            rows.push(row);
         }
         Ok(())
     };
-    start(State::Without)?;
+    measure(State::Without, None)?;
     let installation = Installation::make(cluster, config)?;
-    let daemons = Daemons::of(cluster);
-    let memory_at_rest = daemons.memory()?;
-    start(State::Outside)?;
+    measure(State::Outside, Some(&installation))?;
     cluster.kubectl_ok(&["label", "namespace", MESHED, "weft.mesh/mode=enabled"])?;
     installation.captured(0)?;
-    start(State::Inside)?;
-    cluster.kubectl_ok(&["label", "namespace", MESHED, "weft.mesh/mode-"])?;
+    measure(State::Inside, Some(&installation))?;
+    Ok(json!({"sandboxes": rows}))
+}
 
-    let label_to_captured_ms = installation.label(LABELLED)?;
+/// A label, a route, memory.
+fn mesh(cluster: &Cluster, config: &Config, options: &Options) -> anyhow::Result<Value> {
+    let say = |text: String| config.progress.say(text);
+    namespaces(cluster)?;
+    let installation = Installation::make(cluster, config)?;
+    let daemons = Daemons::of(cluster);
+    let at_rest = daemons.memory()?;
+    let label = installation.label(LABELLED)?;
     say(format!(
-        "{LABELLED} pods captured {label_to_captured_ms:.0} ms after the label"
+        "{LABELLED} pods captured {label:.0} ms after the label"
     ));
-    let (route, apply) = route::measure(cluster, &installation, options.routes)?;
-    say(format!("route on all nodes: {route:?}"));
+    let (returned, started) = route::measure(cluster, &installation, options.routes)?;
+    say(format!("route on all nodes: {returned:?}"));
     installation.scale(PODS)?;
-    let memory_with_pods = daemons.memory()?;
-    installation.scale(0)?;
-    let churn = churn::measure(cluster, &daemons, options.services)?;
-    say(format!("{churn:?}"));
-    Ok(Results {
-        machine: report::machine(),
-        load_before,
-        sandboxes,
-        label_to_captured_ms,
-        labelled_pods: LABELLED,
-        route_to_all_nodes: route,
-        apply_to_all_nodes: apply,
-        memory_at_rest,
-        memory_with_pods,
-        pods: PODS,
-        churn,
-    })
+    installation.captured(PODS)?;
+    let with_pods = daemons.memory()?;
+    Ok(json!({
+        "labelled_pods": LABELLED,
+        // From the start of `kubectl label` to the last of them captured.
+        "label_to_captured_ms": label,
+        // From `kubectl apply`'s return to both proxies deciding by it.
+        "route_to_all_nodes": returned,
+        // The same from its start.
+        "apply_to_all_nodes": started,
+        "memory_at_rest": at_rest,
+        "memory_with_pods": with_pods,
+        "pods": PODS,
+    }))
+}
+
+/// Many Services.
+fn churn(cluster: &Cluster, config: &Config, options: &Options) -> anyhow::Result<Value> {
+    Installation::make(cluster, config)?;
+    let churn = churn::measure(cluster, &Daemons::of(cluster), options.services)?;
+    config.progress.say(format!("{churn:?}"));
+    Ok(serde_json::to_value(churn)?)
+}
+
+fn namespaces(cluster: &Cluster) -> anyhow::Result<()> {
+    for namespace in [PLAIN, MESHED] {
+        cluster.kubectl_ok(&["create", "namespace", namespace])?;
+    }
+    Ok(())
 }
 
 fn load_average() -> f64 {

@@ -76,6 +76,17 @@ impl<'c> Installation<'c> {
         })
     }
 
+    /// How many ADDs of the plugin the agents have answered, and the seconds that they took for all.
+    pub(crate) fn adds(&self) -> anyhow::Result<(f64, f64)> {
+        let sum = |series: &str| -> anyhow::Result<f64> {
+            Ok(self.values(&self.agents, series)?.iter().sum())
+        };
+        Ok((
+            sum("weft_agent_cni_seconds_count{verb=\"add\"}")?,
+            sum("weft_agent_cni_seconds_sum{verb=\"add\"}")?,
+        ))
+    }
+
     /// The generation by which each proxy decides.
     pub(crate) fn generations(&self) -> anyhow::Result<Vec<f64>> {
         self.values(&self.proxies, "weft_tables_generation")

@@ -8,7 +8,7 @@ use anyhow::Context;
 use serde::Serialize;
 use weft_cluster::{Cluster, Node};
 
-use super::installation::PATIENCE;
+use super::installation::{Installation, PATIENCE};
 use super::{MESHED, PLAIN, Spread};
 
 /// Pods that start at once in the second run.
@@ -32,14 +32,16 @@ pub(crate) struct Starts {
     state: State,
     at_once: usize,
     sandbox: Spread,
+    /// Of it, what the agents took to answer the plugin's ADD: the mean by their own clocks.
+    agent_mean_ms: Option<f64>,
 }
 
 impl Starts {
     pub(crate) fn line(&self) -> String {
         let Spread { p50_ms, p99_ms, .. } = self.sandbox;
         format!(
-            "sandboxes, {:?}, {} at once: p50 {p50_ms:.0} ms, p99 {p99_ms:.0} ms",
-            self.state, self.at_once
+            "sandboxes, {:?}, {} at once: p50 {p50_ms:.0} ms, p99 {p99_ms:.0} ms, agent {:?} ms",
+            self.state, self.at_once, self.agent_mean_ms
         )
     }
 }
@@ -47,9 +49,11 @@ impl Starts {
 /// Starts pods on the first node, one after the other and then many at once.
 pub(crate) fn measure(
     cluster: &Cluster,
+    installation: Option<&Installation<'_>>,
     state: State,
     alone: usize,
 ) -> anyhow::Result<Vec<Starts>> {
+    let answered = || installation.map_or(Ok((0.0, 0.0)), Installation::adds);
     let namespace = match state {
         State::Inside => MESHED,
         State::Without | State::Outside => PLAIN,
@@ -68,15 +72,19 @@ pub(crate) fn measure(
     ];
     let mut rows = Vec::new();
     for (at_once, waves) in runs {
-        let mut times = Vec::new();
+        let (mut times, before) = (Vec::new(), answered()?);
         for names in waves {
             start(cluster, node, namespace, &names)?;
             times.extend(sandboxes(node, &names)?);
         }
+        let after = answered()?;
+        let count = after.0 - before.0;
         rows.push(Starts {
             state,
             at_once,
             sandbox: Spread::of(times),
+            // Pods outside the mesh pass without the agent.
+            agent_mean_ms: (count > 0.0).then(|| (after.1 - before.1) / count * 1e3),
         });
     }
     Ok(rows)
