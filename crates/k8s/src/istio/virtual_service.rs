@@ -67,9 +67,9 @@ pub struct HttpRoute {
     pub mirror_percent: Option<u32>,
     /// All who get copies.
     pub mirrors: Vec<HttpMirror>,
-    /// Cross-origin requests.
+    /// Which pages of other origins may use this service; preflights are answered by the mesh.
     pub cors_policy: Option<CorsPolicy>,
-    /// Failures made on purpose.
+    /// Failures made on purpose, to see what clients make of them.
     pub fault: Option<FaultInjection>,
 }
 
@@ -77,9 +77,9 @@ pub struct HttpRoute {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct HttpMirror {
-    /// Where to.
+    /// The service, subset and port that get them.
     pub destination: Destination,
-    /// Which part; all when absent.
+    /// Which part of all requests is copied; all when absent.
     pub percentage: Option<Percent>,
 }
 
@@ -89,11 +89,11 @@ pub struct HttpMirror {
 pub struct CorsPolicy {
     /// Older spelling of `allowOrigins`: exact origins.
     pub allow_origin: Vec<String>,
-    /// Origins.
+    /// Origins that are allowed; exact `*` stands for every one.
     pub allow_origins: Vec<StringMatch>,
-    /// Methods.
+    /// Methods that a preflight allows.
     pub allow_methods: Vec<String>,
-    /// Headers of requests.
+    /// Headers of requests that a preflight allows.
     pub allow_headers: Vec<String>,
     /// Headers of responses that pages may read.
     pub expose_headers: Vec<String>,
@@ -119,7 +119,7 @@ pub struct FaultInjection {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Delay {
-    /// How long.
+    /// How long a request is held back before it is sent on.
     pub fixed_delay: Option<Duration>,
     /// Which part; none when absent.
     pub percentage: Option<Percent>,
@@ -131,7 +131,7 @@ pub struct Delay {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Abort {
-    /// Status.
+    /// The status of the answer, from 200 to 599.
     pub http_status: Option<u32>,
     /// Which part; none when absent.
     pub percentage: Option<Percent>,
