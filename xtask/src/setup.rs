@@ -42,7 +42,7 @@ const fn need(what: &'static str, package: &'static str, why: &'static str) -> N
 }
 
 /// What demo and tests need.
-pub(crate) const BASE: [Need; 10] = [
+pub(crate) const BASE: [Need; 11] = [
     need("cc", "gcc", "links Rust programs"),
     need("make", "make", "builds jemalloc"),
     need("/usr/include/stdio.h", "libc6-dev", "links Rust programs"),
@@ -58,6 +58,11 @@ pub(crate) const BASE: [Need; 10] = [
         "/usr/lib/cni/bridge",
         "containernetworking-plugins",
         "the primary CNI plugin of the lab",
+    ),
+    need(
+        "readelf",
+        "binutils",
+        "finds what the agent's image needs of iptables",
     ),
     need("sysctl", "procps", "per-namespace settings"),
     Need {
