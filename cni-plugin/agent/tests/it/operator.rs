@@ -123,15 +123,18 @@ impl Serve for Script {
                 {
                     let _ = sender.send(Ok(OperatorMessage::Delta(part)));
                 }
-                match incoming.next().await {
-                    Ok(Some(NodeMessage::Ack { .. })) => {
-                        let _ = acked.send_replace(change);
-                    }
-                    other => {
-                        eprintln!("operator: {other:?}");
-                        return;
+                loop {
+                    match incoming.next().await {
+                        Ok(Some(NodeMessage::Ack { .. })) => break,
+                        // It may complain at any time; its metrics say the same.
+                        Ok(Some(NodeMessage::Troubles(_))) => {}
+                        other => {
+                            eprintln!("operator: {other:?}");
+                            return;
+                        }
                     }
                 }
+                let _ = acked.send_replace(change);
                 if pods.changed().await.is_err() {
                     return;
                 }
