@@ -40,7 +40,8 @@ pub(crate) const MAX_MIRROR_LAG: usize = 1024 * 1024;
 pub(crate) const MAX_MIRROR_BYTES: usize = 16 * 1024 * 1024;
 /// A copy on which nothing has moved for this long is cut, and an answer to it that has not ended so long after the request.
 pub(crate) const MIRROR_TIMEOUT: Duration = Duration::from_secs(15);
-/// When draining, a client connection without a request is closed after this long; whatever it asks before is answered.
+/// When the proxy drains, or the pod is released, a client connection without a request is closed after this long; whatever
+/// it asks before is answered.
 pub(crate) const DRAIN_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// After `Drain`, connections may live this long before they are cut.
 pub(crate) const DRAIN_DEADLINE: Duration = Duration::from_secs(3600);

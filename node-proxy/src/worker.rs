@@ -91,8 +91,8 @@ pub(crate) struct Worker {
     pub(crate) shard: Arc<Shard>,
     pub(crate) balance: RefCell<LocalState>,
     pub(crate) edges: Edges,
-    /// Wakes idle client connections when a drain begins.
-    pub(crate) drained: Notify,
+    /// Wakes idle client connections when a drain begins or a pod is released.
+    pub(crate) leaving: Notify,
     random: Cell<u64>,
     tables: RefCell<(u64, Arc<Prepared>)>,
     pods: RefCell<(u64, Arc<Pods>)>,
@@ -112,7 +112,7 @@ impl Worker {
             shard,
             balance: RefCell::default(),
             edges: Edges::new(seed),
-            drained: Notify::new(),
+            leaving: Notify::new(),
             random: Cell::new(seed | 1),
             tables,
             pods,
@@ -268,7 +268,10 @@ impl Worker {
                 let _ = served.send(result);
             }
             Command::Stop(pod) => self.stop(&pod),
-            Command::Release(pod) => self.close_idle(&pod),
+            Command::Release(pod) => {
+                self.close_idle(&pod);
+                self.leaving.notify_waiters();
+            }
             Command::Carry {
                 open,
                 direction,
@@ -357,7 +360,7 @@ impl Worker {
             task.abort();
         }
         self.upstreams.close();
-        self.drained.notify_waiters();
+        self.leaving.notify_waiters();
     }
 
     fn sweep(&self) {

@@ -54,6 +54,14 @@ pub(crate) struct Conn {
     pub(crate) source: Option<WorkloadId>,
 }
 
+impl Conn {
+    /// Whether the client should come again elsewhere once it is answered: to another proxy, because this one drains, or
+    /// past us, because the pod is released. A connection that never rested would hold either back until its deadline.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.worker.draining() || self.pod.is_releasing()
+    }
+}
+
 impl Front {
     /// Looks the destination up, waiting once for tables that are on their way.
     pub(crate) async fn resolve(

@@ -324,7 +324,7 @@ impl Cx<'_> {
         let upstream_time = Some(self.request.started.elapsed());
         self.plan.dress(&mut head.headers);
         let keep = self.request.keep_alive
-            && !self.conn.worker.draining()
+            && !self.conn.is_leaving()
             && (body.is_done() || !self.request.expect_continue);
         let pool = self.pool();
         let announced = self.announce(&head, client.writer.out(pool), keep);
@@ -550,7 +550,7 @@ fn keeps(conn: &Conn, request: &Request, body: &RequestBody<'_>) -> bool {
         Framing::Chunked => true,
         Framing::None | Framing::UntilClose => false,
     };
-    request.keep_alive && short && !conn.worker.draining()
+    request.keep_alive && short && !conn.is_leaving()
 }
 
 /// After the answer: the connection goes on only behind the whole body.

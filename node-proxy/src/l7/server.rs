@@ -70,7 +70,7 @@ pub(crate) async fn serve(conn: Conn, stream: TcpStream, reader: Reader) {
     }
 }
 
-/// Waits for the next request's first bytes; false when none will come. A drain shortens the wait.
+/// Waits for the next request's first bytes; false when none will come. A drain or a release shortens the wait.
 ///
 /// It reads, because readiness alone may be left over from the request before.
 pub(crate) async fn wait(
@@ -79,8 +79,8 @@ pub(crate) async fn wait(
     reader: &mut Reader,
     deadline: &Deadline,
 ) -> bool {
-    let drained = conn.worker.drained.notified();
-    let idle = if conn.worker.draining() {
+    let mut leaving = conn.worker.leaving.notified();
+    let idle = if conn.is_leaving() {
         DRAIN_IDLE_TIMEOUT
     } else {
         CLIENT_IDLE_TIMEOUT
@@ -88,12 +88,18 @@ pub(crate) async fn wait(
     deadline.set_after(idle);
     let filled = pin!(async {
         let mut fill = pin!(reader.fill(stream, &conn.worker.buffers));
-        tokio::select! {
-            biased;
-            filled = &mut fill => return filled,
-            () = drained => deadline.set_after(DRAIN_IDLE_TIMEOUT),
+        loop {
+            tokio::select! {
+                biased;
+                filled = &mut fill => return filled,
+                () = leaving => {}
+            }
+            if conn.is_leaving() {
+                deadline.set_after(DRAIN_IDLE_TIMEOUT);
+                return fill.await;
+            }
+            leaving = conn.worker.leaving.notified();
         }
-        fill.await
     });
     matches!(deadline.guard(filled).await, Ok(Ok(count)) if count > 0)
 }

@@ -354,6 +354,28 @@ fn a_service_that_is_asked_for_first_while_the_operator_is_away_is_refused_after
     assert_eq!(metrics.sum("weft_connections_rejected_total", &labels), 1.0);
 }
 
+/// A client that never rests would hold its pod in the mesh for as long as it likes.
+#[test]
+fn a_released_pods_http_connections_end_with_the_next_answer() {
+    let world = World::new();
+    let web = world.web();
+    let mut kept = world.dial();
+    assert_eq!(kept.get("/").status, 200);
+    let (pid, uid) = (world.proxy.pid(), "uid-client".to_owned());
+    let idle = ToAgent::Idle { uid: uid.clone() };
+    world.agent.tell(pid, &ToProxy::Releasing { uid });
+    eventually("the client is told", || {
+        let answer = kept.get("/");
+        assert_eq!(answer.status, 200);
+        answer.header("connection") == Some("close")
+    });
+    assert_eq!(kept.ending(), Ending::Closed);
+    world
+        .agent
+        .wait(pid, "that the client is idle", |said| said.contains(&idle));
+    assert!(web.hits() >= 2);
+}
+
 /// What others have open in a pod's namespace would break if its rules went: it counts, and nothing new is opened there.
 #[test]
 fn a_pod_is_idle_only_when_no_one_pass_ends_in_it() {
@@ -379,8 +401,6 @@ fn a_pod_is_idle_only_when_no_one_pass_ends_in_it() {
     stream.rest().unwrap();
     drop(stream);
     eventually("the stream has ended", || tcp.open() == 0);
-    // The connection to v1's own address is kept by the client's pool and by v1's listener until one of them is closed.
-    world.agent.drop_pod("uid-client");
     world
         .agent
         .wait(pid, "that v1 is idle", |said| said.contains(&idle));
