@@ -78,7 +78,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             root.join("deploy/manifests/weft.yaml"),
             format!("{MADE}{NAMESPACE}{}", helm.render(None)?),
         ),
-        // helm leaves definitions alone that are there already, Istio's own for instance; kubectl would not.
+        // helm refuses to install over definitions that another owns, Istio's for instance (--skip-crds); kubectl would take
+        // them over.
         (chart.join("crds/weft.yaml"), crds.clone()),
         (
             root.join("deploy/manifests/crds.yaml"),
