@@ -9,6 +9,9 @@ use crate::limits::Limits;
 use crate::names::{self, Role};
 use crate::options::{self, Options};
 
+/// Why a proxy of the mesh answered itself.
+const REASON: &[u8] = b"x-weft-reason";
+
 /// What a header section says.
 #[derive(Debug, Default)]
 pub(crate) struct Fields<'b> {
@@ -32,6 +35,8 @@ pub(crate) struct Fields<'b> {
     pub(crate) expect_other: bool,
     /// `TE` lists `trailers`.
     pub(crate) te_trailers: bool,
+    /// `x-weft-reason`, the last one.
+    pub(crate) reason: Option<&'b [u8]>,
 }
 
 impl<'b> Fields<'b> {
@@ -95,6 +100,7 @@ impl<'b> Fields<'b> {
                     .split(|&b| b == b',')
                     .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"));
             }
+            Role::Reserved if name.eq_ignore_ascii_case(REASON) => self.reason = Some(value),
             Role::HopByHop | Role::Reserved => {}
         }
         Ok(())

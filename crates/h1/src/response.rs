@@ -27,6 +27,9 @@ pub struct ResponseHead {
     pub keep_alive: bool,
     /// What a 101 switches to, or what a 426 demands. Whether the client asked for it is the caller's to check.
     pub upgrade: Option<HeaderValue>,
+    /// `x-weft-reason`: why a proxy of the mesh answered in the application's place. It is not among `headers`. Only a
+    /// captured endpoint's is true for sure, since its proxy drops what the application says there.
+    pub reason: Option<HeaderValue>,
 }
 
 impl ResponseHead {
@@ -110,6 +113,9 @@ fn read(
     let tunnel = request_method == Method::CONNECT && status.is_success();
     let unsized_by_rule = tunnel || status.is_informational() || status == StatusCode::NO_CONTENT;
     Ok(ResponseHead {
+        reason: fields
+            .reason
+            .and_then(|value| HeaderValue::from_bytes(value).ok()),
         keep_alive: persistent && settled && framing != Framing::UntilClose,
         content_length: fields.length.filter(|_| !unsized_by_rule),
         headers: fields.headers,

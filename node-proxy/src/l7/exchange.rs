@@ -68,6 +68,16 @@ struct Answered {
     _chosen: super::target::Chosen,
 }
 
+/// What earlier attempts of a request have shown.
+#[derive(Default)]
+struct Past {
+    /// Endpoints that were tried.
+    avoid: Vec<SocketAddr>,
+    /// The last one met a connection that its peer had closed. Where one is, others are: all of a proxy that was killed
+    /// lie in the pool, and a request must not try them one by one until its attempts are used up.
+    stale: bool,
+}
+
 /// How the attempts of a request ended.
 struct Tried {
     end: Result<Answered, Failed>,
@@ -143,12 +153,12 @@ impl Cx<'_> {
     /// Tries until an outcome counts.
     async fn attempts(&self, body: &mut RequestBody<'_>, client: &mut ClientHalf<'_>) -> Tried {
         let policy = self.plan.rule.and_then(|rule| rule.retry.as_ref());
-        let mut avoid: Vec<SocketAddr> = Vec::new();
+        let mut past = Past::default();
         let mut reached = None;
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let end = self.limited(body, client, &avoid, &mut reached).await;
+            let end = self.limited(body, client, &past, &mut reached).await;
             let seen = match &end {
                 Ok(answered) => End::Response {
                     status: answered.head.status.as_u16(),
@@ -167,12 +177,22 @@ impl Cx<'_> {
                     };
                 }
             };
-            let outcome = Outcome {
-                end: seen,
-                body_replayable: body.replayable(),
-                bytes_forwarded: 0,
+            let (body_replayable, random) = (body.replayable(), self.conn.worker.random());
+            let next = |end| {
+                let outcome = Outcome {
+                    end,
+                    body_replayable,
+                    bytes_forwarded: 0,
+                };
+                retry::next(policy, attempt, &outcome, random)
             };
-            let pause = match retry::next(policy, attempt, &outcome, self.conn.worker.random()) {
+            let next = match next(seen) {
+                retry::Next::Stop(retry::Stop::NotRetriable) if is_unreached(&end) => {
+                    next(End::Failed(Reason::UpstreamConnect))
+                }
+                next => next,
+            };
+            let pause = match next {
                 retry::Next::Retry { after } => after,
                 retry::Next::Stop(why) => {
                     let exhausted = why == retry::Stop::Exhausted && policy.is_some();
@@ -191,7 +211,8 @@ impl Cx<'_> {
                     exhausted: false,
                 };
             }
-            avoid.extend(reached.map(|reached| reached.address));
+            past.avoid.extend(reached.map(|reached| reached.address));
+            past.stale = matches!(end, Err(Failed::Upstream(Reason::StaleConnection)));
             if let Ok(answered) = end {
                 recycle(self.conn, answered);
             }
@@ -207,7 +228,7 @@ impl Cx<'_> {
         &self,
         body: &mut RequestBody<'_>,
         client: &mut ClientHalf<'_>,
-        avoid: &[SocketAddr],
+        past: &Past,
         reached: &mut Option<Reached>,
     ) -> Result<Answered, Failed> {
         let limit = timeout::attempt(self.plan.rule, self.request.started.elapsed());
@@ -219,7 +240,7 @@ impl Cx<'_> {
         let tried = pin!(async {
             tokio::select! {
                 biased;
-                end = self.once(body, client, avoid, reached) => end,
+                end = self.once(body, client, past, reached) => end,
                 () = reset_by_peer(stream) => Err(Failed::Client),
             }
         });
@@ -236,7 +257,7 @@ impl Cx<'_> {
         &self,
         body: &mut RequestBody<'_>,
         client: &mut ClientHalf<'_>,
-        avoid: &[SocketAddr],
+        past: &Past,
         reached: &mut Option<Reached>,
     ) -> Result<Answered, Failed> {
         let conn = self.conn;
@@ -246,12 +267,16 @@ impl Cx<'_> {
         let chosen = self
             .plan
             .target
-            .pick(&conn.worker, avoid)
+            .pick(&conn.worker, &past.avoid)
             .ok_or(Failed::Upstream(Reason::NoEndpoint))?;
         let leg = leg::leg(conn, chosen.address);
         let to = chosen.reached(leg.one_pass);
         *reached = Some(to);
-        let mut upstream = match conn.worker.upstreams.take(&leg.key) {
+        let pooled = match past.stale {
+            true => None,
+            false => conn.worker.upstreams.take(&leg.key),
+        };
+        let mut upstream = match pooled {
             Some(upstream) => upstream,
             None => Upstream::connect(&conn.worker, &leg, self.plan.target.connect_timeout())
                 .await
@@ -538,6 +563,14 @@ async fn answer_locally(
         .await;
     record::request(conn, request, &Record::local(&answer, sent));
     settle(keep, body, deadline).await
+}
+
+/// Whether the endpoint's own proxy says that it could not connect to the application: a pod that is about to end has
+/// closed its port, and its proxy answers for it. The application has seen nothing of the request then, just as if this
+/// proxy had been the one that could not connect.
+fn is_unreached(end: &Result<Answered, Failed>) -> bool {
+    let reason = end.as_ref().ok().and_then(|it| it.head.reason.as_ref());
+    reason.is_some_and(|reason| reason == Reason::UpstreamConnect.details())
 }
 
 /// Whether the client may be told that it can send another request after an answer of the proxy's own.

@@ -1,7 +1,7 @@
 //! What is tried again, how often, for how long, and what never is.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use crate::backend::Backend;
@@ -56,6 +56,30 @@ fn a_backend_that_fails_twice_is_asked_a_third_time() {
             .sum("istio_requests_total", &["reporter=\"source\""])
             == 1.0
     });
+}
+
+/// The answer of another node's proxy whose application has closed its port already, as when a pod ends.
+const UNREACHED: &str = "HTTP/1.1 503 Service Unavailable\r\nx-weft-reason: upstream_connect_failure\r\n\
+                         content-length: 4\r\n\r\nfail";
+
+#[test]
+fn an_application_that_its_own_proxy_cannot_reach_has_seen_nothing_and_is_tried_again() {
+    let world = World::new();
+    let count = AtomicUsize::new(0);
+    let backend = world.answering(move |_| match count.fetch_add(1, Ordering::SeqCst) {
+        0 | 1 => UNREACHED.as_bytes().to_vec(),
+        2 => ok("done"),
+        _ => UNREACHED.replace("_connect_failure", "_reset").into_bytes(),
+    });
+    let mut client = world.dial();
+    let answer = client.get("/");
+    assert_eq!((answer.status, answer.text()), (200, "done"));
+    assert_eq!(backend.hits(), 3);
+    // Any other reason may mean that it has seen something; and what a reason says is between proxies.
+    let answer = client.get("/");
+    assert_eq!((answer.status, answer.text()), (503, "fail"));
+    assert_eq!(answer.header("x-weft-reason"), None);
+    assert_eq!(backend.hits(), 4);
 }
 
 #[test]
@@ -195,6 +219,34 @@ fn a_stale_connection_is_replaced_unseen() {
         assert_eq!((answer.status, answer.text()), (200, "first"));
     }
     assert_eq!(backend.connections(), 10);
+}
+
+/// All connections of the pool end at once, as when the proxy of another node is killed.
+#[test]
+fn many_stale_connections_cost_a_request_one_attempt() {
+    const MANY: usize = 6;
+    let world = World::new();
+    let (count, all) = (AtomicUsize::new(0), Barrier::new(MANY));
+    let backend = Backend::raw(&world.v1, APP, move |mut conn| {
+        conn.request()?;
+        // None is answered before all are open, so that none serves two.
+        if count.fetch_add(1, Ordering::SeqCst) < MANY {
+            all.wait();
+        }
+        conn.send(ok("first"))?;
+        conn.request()?;
+        Ok(())
+    });
+    let mut clients: Vec<_> = (0..MANY).map(|_| world.dial()).collect();
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nhost: one\r\n\r\n");
+    }
+    for client in &mut clients {
+        assert_eq!(client.response().status, 200);
+    }
+    let answer = clients[0].get("/");
+    assert_eq!((answer.status, answer.text()), (200, "first"));
+    assert_eq!(backend.connections(), MANY + 1);
 }
 
 #[test]

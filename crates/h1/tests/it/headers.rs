@@ -1,8 +1,10 @@
 //! Rows V24 to V28 and V35 of the attack history at the level of a codec: which headers come through, in which order, and
 //! which never do.
 
-use http::HeaderName;
-use weft_h1::{Limits, RequestHead, is_forbidden_trailer, is_reserved, parse_request};
+use http::{HeaderName, Method};
+use weft_h1::{
+    Limits, RequestHead, is_forbidden_trailer, is_reserved, parse_request, parse_response,
+};
 
 fn head(lines: &[&str]) -> RequestHead {
     let lines: String = lines.iter().map(|l| format!("{l}\r\n")).collect();
@@ -181,4 +183,14 @@ fn v20_trailers_that_would_change_the_message_are_forbidden() {
             "{name}"
         );
     }
+}
+
+#[test]
+fn the_reason_of_a_proxy_of_the_mesh_is_kept_apart_from_the_headers() {
+    let head = "HTTP/1.1 503 Service Unavailable\r\nX-Weft-Reason: one\r\nx-weft-other: 1\r\n\
+                content-length: 0\r\nx-weft-reason: two\r\n\r\n";
+    let parsed = parse_response(head.as_bytes(), &Method::GET, &Limits::default());
+    let (head, _) = parsed.unwrap().unwrap();
+    assert_eq!(head.reason.unwrap(), "two");
+    assert!(head.headers.is_empty(), "{:?}", head.headers);
 }
