@@ -19,6 +19,15 @@ pub(super) type Known<T> = Result<T, String>;
 /// Programs that are asked why they are not ready.
 const ASKED: usize = 8;
 
+/// What a program that is not ready says of itself.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Waiting {
+    /// Its parts that are not up, joined by commas.
+    pub(super) parts: String,
+    /// An agent's words on the node's network configuration.
+    pub(super) installation: String,
+}
+
 /// Everything.
 #[derive(Debug)]
 pub(super) struct Facts {
@@ -36,8 +45,8 @@ pub(super) struct Facts {
     pub(super) workloads: Known<BTreeMap<&'static str, Value>>,
     /// Weft's pods.
     pub(super) pods: Known<Vec<Value>>,
-    /// Which parts of a pod's program are not up, by the pod's name; only of pods that are not ready.
-    pub(super) waiting: BTreeMap<String, String>,
+    /// What programs that are not ready say of themselves, by the pod's name.
+    pub(super) waiting: BTreeMap<String, Waiting>,
     /// What the operator that leads knows of the nodes.
     pub(super) connected: Known<NodesPage>,
     /// What it knows of pods that are not captured.
@@ -91,7 +100,10 @@ impl Facts {
                     .await
                     .map_err(|e| format!("{e:#}"));
             }
-            Err(error) => facts.connected = Err(format!("{error:#}")),
+            Err(error) => {
+                facts.connected = Err(format!("{error:#}"));
+                facts.uncaptured = Err("only an operator that leads knows".to_owned());
+            }
         }
         facts.policies = policies(client).await;
         facts
@@ -120,7 +132,7 @@ async fn workloads(client: &Client) -> Known<BTreeMap<&'static str, Value>> {
 }
 
 /// Asks agents and proxies that are not ready which part of them is not.
-async fn waiting(client: &Client, pods: &[Value]) -> BTreeMap<String, String> {
+async fn waiting(client: &Client, pods: &[Value]) -> BTreeMap<String, Waiting> {
     let mut all = BTreeMap::new();
     let unready = pods.iter().filter(|pod| !is_true(pod, "Ready"));
     for pod in unready.take(ASKED) {
@@ -130,15 +142,28 @@ async fn waiting(client: &Client, pods: &[Value]) -> BTreeMap<String, String> {
             "weft-proxy" => 15021,
             _ => 15014,
         };
-        let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{name}:{port}/proxy/healthz/ready");
-        let Ok(request) = request(&path) else {
+        let page = format!("/api/v1/namespaces/{NAMESPACE}/pods/{name}:{port}/proxy");
+        let Ok(request) = request(&format!("{page}/healthz/ready")) else {
             continue;
         };
         // The answer of a program that is not ready is an error with the parts in it.
         if let Err(error) = client.request_text(request).await {
             let said = reason(&error);
             if let Some((_, parts)) = said.split_once("not ready: ") {
-                all.insert(name.to_owned(), parts.trim().to_owned());
+                let parts = parts.trim().to_owned();
+                let mut installation = Value::Null;
+                if parts.contains("plugin") {
+                    let page = format!("{page}/debug/installation");
+                    installation = get(client, &page).await.unwrap_or_default();
+                }
+                let installation = text(&installation, "/said").to_owned();
+                all.insert(
+                    name.to_owned(),
+                    Waiting {
+                        parts,
+                        installation,
+                    },
+                );
             }
         }
     }

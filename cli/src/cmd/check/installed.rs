@@ -132,9 +132,15 @@ fn troubles(facts: &Facts, name: &str, wanted: impl Fn(&Value) -> bool) -> Vec<S
         .filter_map(|pod| {
             let mut trouble = rollout::trouble(pod)?;
             let parts = facts.waiting.get(text(pod, "/metadata/name"));
-            for part in parts.into_iter().flat_map(|parts| parts.split(", ")) {
-                trouble.push_str("\n  ");
-                trouble.push_str(&meaning(part));
+            if let Some(waiting) = parts {
+                for part in waiting.parts.split(", ") {
+                    let said = match part {
+                        "plugin" if !waiting.installation.is_empty() => &waiting.installation,
+                        part => &meaning(part),
+                    };
+                    trouble.push_str("\n  ");
+                    trouble.push_str(said);
+                }
             }
             Some(trouble)
         })

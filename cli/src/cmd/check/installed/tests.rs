@@ -2,6 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::cluster::operator::{NodeRow, UncapturedPod};
+use crate::cmd::check::facts::Waiting;
 use crate::cmd::check::report::{Report, Verdict};
 
 fn node(name: &str, ready: &str) -> Value {
@@ -102,11 +103,13 @@ fn every_fault_is_named_with_what_to_do() {
         (
             |facts| {
                 facts.pods.as_mut().unwrap()[0] = pod("agent", "a", "False");
-                facts
-                    .waiting
-                    .insert("weft-agent-a".to_owned(), "plugin".to_owned());
+                let waiting = Waiting {
+                    parts: "plugin, tables".to_owned(),
+                    installation: "cilium renames it".to_owned(),
+                };
+                facts.waiting.insert("weft-agent-a".to_owned(), waiting);
             },
-            "× every node has its agent\n    pod weft-agent-a on a: runs, but is not ready\n      the node's network configuration",
+            "× every node has its agent\n    pod weft-agent-a on a: runs, but is not ready\n      cilium renames it\n      it has no tables",
         ),
         (
             |facts| facts.nodes.as_mut().unwrap().push(node("c", "False")),
