@@ -71,16 +71,7 @@ async fn uninstall(args: &Args) -> anyhow::Result<u8> {
         remove_namespace(&client, &Address::of(namespace)?, args.timeout).await?;
     }
     if args.crds {
-        for definition in manifests::definitions()? {
-            let address = Address::of(&definition)?;
-            let there = address.find(&client).await?;
-            let there = there
-                .map(|there| serde_json::to_value(&there))
-                .transpose()?;
-            if there.as_ref().is_some_and(manifests::is_ours) {
-                remove(&client, &address).await?;
-            }
-        }
+        remove_definitions(&client, args.timeout).await?;
     }
     render::line("\nWeft is removed; pods that were in the mesh work on without it.");
     Ok(0)
@@ -174,14 +165,39 @@ async fn remove_namespace(
         Err(error) => bail!("{}", reason(&error)),
     }
     remove(client, address).await?;
+    ended(client, address, timeout).await
+}
+
+/// Waits until the object is no longer there: namespaces and definitions take what belongs to them along first.
+async fn ended(client: &Client, address: &Address, timeout: Duration) -> anyhow::Result<()> {
     let deadline = Instant::now() + timeout;
     while address.find(client).await?.is_some() {
         if Instant::now() >= deadline {
             bail!(
-                "{address} is still ending after {timeout:?}; see: kubectl get namespace {NAMESPACE} -o yaml"
+                "{address} is still ending after {timeout:?}; its status says why: kubectl get {address} -o yaml"
             );
         }
         tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
+}
+
+/// Those that are ours, and with them their objects.
+async fn remove_definitions(client: &Client, timeout: Duration) -> anyhow::Result<()> {
+    let mut removed = Vec::new();
+    for definition in manifests::definitions()? {
+        let address = Address::of(&definition)?;
+        let there = address.find(client).await?;
+        let there = there
+            .map(|there| serde_json::to_value(&there))
+            .transpose()?;
+        if there.as_ref().is_some_and(manifests::is_ours) {
+            remove(client, &address).await?;
+            removed.push(address);
+        }
+    }
+    for address in removed {
+        ended(client, &address, timeout).await?;
     }
     Ok(())
 }
