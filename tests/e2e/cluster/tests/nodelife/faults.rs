@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use weft_cluster::Part;
 
-use crate::world::{World, nothing_lost};
+use crate::world::{World, nothing_lost, nothing_lost_but_unready};
 
 /// How long kubelet and containerd are away.
 const MOMENT: Duration = Duration::from_secs(3);
@@ -147,7 +147,7 @@ pub(crate) fn kubelet_killed(world: &World<'_>) {
         node.start("kubelet").unwrap();
         world.wait("condition=Ready", &["node/node-2"]);
     });
-    nothing_lost(&report);
+    nothing_lost_but_unready(&report);
 }
 
 /// Containers, agent and proxy among them, run on without their runtime.

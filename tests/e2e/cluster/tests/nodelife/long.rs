@@ -6,7 +6,7 @@ use std::time::Duration;
 use weft_cluster::Part;
 
 use crate::faults::pods_wait;
-use crate::world::{World, nothing_lost};
+use crate::world::{World, nothing_lost, nothing_lost_but_unready};
 
 /// Longer than any moment.
 const AWAY: Duration = Duration::from_secs(20);
@@ -36,7 +36,7 @@ pub(crate) fn kubelet_away(world: &World<'_>) {
         node.start("kubelet").unwrap();
         world.wait("condition=Ready", &["node/node-2"]);
     });
-    nothing_lost(&report);
+    nothing_lost_but_unready(&report);
 }
 
 /// Twenty seconds without a runtime.

@@ -210,6 +210,18 @@ impl<'a> World<'a> {
     }
 }
 
+/// Nothing of `report` is lost, except while Kubernetes itself had taken the only endpoint out of service: a kubelet that
+/// comes back may call its pods unready until it has probed them once, with a mesh or without.
+pub(crate) fn nothing_lost_but_unready(report: &Report) {
+    let mut lost = report.fresh.lost.iter().chain(&report.kept.lost);
+    assert!(
+        lost.all(|(_, why)| why.contains("no_healthy_upstream")),
+        "{report}"
+    );
+    let (lost, sent) = (report.fresh.lost.len(), report.fresh.sent);
+    assert!(lost * 4 < sent, "longer than a probe takes: {report}");
+}
+
 /// Nothing of `report` is lost.
 pub(crate) fn nothing_lost(report: &Report) {
     let lost = report.fresh.lost.len() + report.kept.lost.len();
