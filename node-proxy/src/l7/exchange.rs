@@ -15,7 +15,7 @@ use weft_model::reason::Reason;
 use weft_model::route::Fault;
 
 use super::attempt::{Failed, Sending, attempt};
-use super::body::{Body, Chunk};
+use super::body::Body;
 use super::forward::{Downward, Upward, forward};
 use super::mirror;
 use super::plan::{self, Answer, Decision, Plan, Request};
@@ -23,9 +23,10 @@ use super::pump::{Pump, Sink};
 use super::replay::RequestBody;
 use super::respond::{ClientHalf, Responder};
 use super::server::{Client, Next};
+use super::settle::{keep_upstream, keeps, settle};
 use super::upgrade::Switched;
 use super::upstream::Upstream;
-use crate::config::{DRAIN_BYTES, DRAIN_TIMEOUT};
+use crate::l4::Direction;
 use crate::l4::front::Conn;
 use crate::l4::leg;
 use crate::net::buffer::BufferPool;
@@ -150,6 +151,24 @@ impl Cx<'_> {
         &self.conn.worker.buffers
     }
 
+    /// Whether the endpoint's own proxy says that it could not connect to the application: a pod that is about to end has
+    /// closed its port, and its proxy answers for it. The application has seen nothing of the request then, just as if this
+    /// proxy had been the one that could not connect.
+    ///
+    /// Only a proxy's word counts, and between this one and a captured pod of which it is not the proxy there always is
+    /// one, which drops what the application says. An application's own word would have its requests repeated.
+    fn is_unreached(&self, end: &Result<Answered, Failed>) -> bool {
+        let Ok(answered) = end else { return false };
+        let said = answered.head.reason.as_ref();
+        let workload = answered.reached.workload;
+        said.is_some_and(|reason| reason == Reason::UpstreamConnect.details())
+            && self.conn.direction == Direction::Outbound
+            && !answered.reached.one_pass
+            && workload
+                .and_then(|id| self.plan.tables.workload(id))
+                .is_some_and(|workload| workload.captured)
+    }
+
     /// Tries until an outcome counts.
     async fn attempts(&self, body: &mut RequestBody<'_>, client: &mut ClientHalf<'_>) -> Tried {
         let policy = self.plan.rule.and_then(|rule| rule.retry.as_ref());
@@ -187,7 +206,7 @@ impl Cx<'_> {
                 retry::next(policy, attempt, &outcome, random)
             };
             let next = match next(seen) {
-                retry::Next::Stop(retry::Stop::NotRetriable) if is_unreached(&end) => {
+                retry::Next::Stop(retry::Stop::NotRetriable) if self.is_unreached(&end) => {
                     next(End::Failed(Reason::UpstreamConnect))
                 }
                 next => next,
@@ -414,10 +433,8 @@ impl Cx<'_> {
         {
             keep_upstream(self.conn, upstream);
         }
-        let keep = keep
-            && announced != Framing::UntilClose
-            && (body.is_done() || drain(body, self.deadline).await);
-        (record, if keep { Next::Again } else { Next::Close })
+        let keep = keep && announced != Framing::UntilClose;
+        (record, settle(keep, body, self.deadline).await)
     }
 
     /// Writes the head of the answer; returns how its body must be framed.
@@ -565,60 +582,6 @@ async fn answer_locally(
     settle(keep, body, deadline).await
 }
 
-/// Whether the endpoint's own proxy says that it could not connect to the application: a pod that is about to end has
-/// closed its port, and its proxy answers for it. The application has seen nothing of the request then, just as if this
-/// proxy had been the one that could not connect.
-fn is_unreached(end: &Result<Answered, Failed>) -> bool {
-    let reason = end.as_ref().ok().and_then(|it| it.head.reason.as_ref());
-    reason.is_some_and(|reason| reason == Reason::UpstreamConnect.details())
-}
-
-/// Whether the client may be told that it can send another request after an answer of the proxy's own.
-fn keeps(conn: &Conn, request: &Request, body: &RequestBody<'_>) -> bool {
-    let short = match request.framing {
-        _ if body.is_done() => true,
-        // The client waits for leave to send; it will not be given, so what follows cannot be told apart.
-        _ if request.expect_continue => false,
-        Framing::Length(length) => length.saturating_sub(body.received()) <= DRAIN_BYTES as u64,
-        Framing::Chunked => true,
-        Framing::None | Framing::UntilClose => false,
-    };
-    request.keep_alive && short && !conn.is_leaving()
-}
-
-/// After the answer: the connection goes on only behind the whole body.
-async fn settle(keep: bool, body: RequestBody<'_>, deadline: &Deadline) -> Next {
-    match keep && (body.is_done() || drain(body, deadline).await) {
-        true => Next::Again,
-        false => Next::Close,
-    }
-}
-
-/// Reads what is left of a body that nobody wants; false when it is too long or too slow, then the connection must close.
-async fn drain(mut body: RequestBody<'_>, deadline: &Deadline) -> bool {
-    let mut left = DRAIN_BYTES;
-    deadline.set_after(DRAIN_TIMEOUT);
-    let drained = pin!(async {
-        loop {
-            let count = match body.ready() {
-                Ok(Chunk::Data(data)) => data.len(),
-                Ok(Chunk::End(_)) => return true,
-                Ok(Chunk::Wait) => match body.more().await {
-                    Ok(()) => continue,
-                    Err(_) => return false,
-                },
-                Err(_) => return false,
-            };
-            if count > left {
-                return false;
-            }
-            left -= count;
-            body.consume(count);
-        }
-    });
-    deadline.guard(drained).await.unwrap_or(false)
-}
-
 /// Puts a connection back after an answer that is not used, when all of it is here already; else it is closed.
 fn recycle(conn: &Conn, answered: Answered) {
     let Answered {
@@ -637,16 +600,5 @@ fn recycle(conn: &Conn, answered: Answered) {
     };
     if here && head.keep_alive && pump.is_done(&upstream.writer) {
         keep_upstream(conn, upstream);
-    }
-}
-
-/// Lends a connection to the next request, unless something is left on it that nobody asked for.
-pub(crate) fn keep_upstream(conn: &Conn, mut upstream: Box<Upstream>) {
-    upstream.reader.release(&conn.worker.buffers);
-    upstream.reused = true;
-    if upstream.reader.is_empty() {
-        conn.worker.upstreams.give(upstream);
-    } else {
-        conn.worker.shared.counters.unasked_bytes.inc();
     }
 }

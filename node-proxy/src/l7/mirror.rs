@@ -21,10 +21,10 @@ use weft_model::target::RequestTarget;
 
 use super::attempt::{Failed, Sending, attempt};
 use super::body::{Body, Chunk};
-use super::exchange::keep_upstream;
 use super::forward::while_moving;
 use super::plan::{Plan, Request};
 use super::pump::{Pump, Sink, Stopped};
+use super::settle::keep_upstream;
 use super::target::{Chosen, Target};
 use super::tee::{Feed, Tee, Teed};
 use super::upstream::Upstream;

@@ -14,6 +14,7 @@ pub(crate) mod pump;
 pub(crate) mod replay;
 pub(crate) mod respond;
 pub(crate) mod server;
+mod settle;
 pub(crate) mod target;
 pub(crate) mod tee;
 pub(crate) mod upgrade;

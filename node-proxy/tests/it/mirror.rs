@@ -1,6 +1,6 @@
 //! Copies of requests: what arrives where, and that nobody waits for a copy. Copies go to v2, the requests to v1.
 
-use std::time::Duration;
+use std::sync::{Mutex, mpsc};
 
 use crate::backend::Backend;
 use crate::proxy::Spawn;
@@ -125,10 +125,12 @@ fn a_mirror_that_hangs_fails_or_closes_costs_the_request_nothing() {
 fn a_copy_that_lags_too_far_behind_is_cut_and_the_upload_goes_on() {
     let world = World::routed(COPIED);
     let first = Backend::http(&world.v1, APP, |seen| ok(&seen.body.len().to_string()));
-    // It takes the head and then reads no more.
-    let slow = Backend::raw(&world.v2, APP, |mut conn| {
+    // It takes the head and then reads no more until the test has ended.
+    let (_over, ended) = mpsc::channel::<()>();
+    let ended = Mutex::new(ended);
+    let slow = Backend::raw(&world.v2, APP, move |mut conn| {
         conn.head()?;
-        std::thread::sleep(Duration::from_secs(3600));
+        let _ = ended.lock().map(|ended| ended.recv());
         Ok(())
     });
     // More than the bound and all the kernel's buffers together.

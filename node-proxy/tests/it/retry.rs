@@ -5,8 +5,8 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use crate::backend::Backend;
-use crate::client::timed;
-use crate::world::{APP, HTTP, ONE, WEB, World, eventually, ok, sockets};
+use crate::client::{Client, timed};
+use crate::world::{APP, FAR, HTTP, ONE, WEB, World, eventually, ok, sockets};
 
 /// Deck (d), for `one`.
 const DECK_D: &str = "
@@ -66,20 +66,44 @@ const UNREACHED: &str = "HTTP/1.1 503 Service Unavailable\r\nx-weft-reason: upst
 fn an_application_that_its_own_proxy_cannot_reach_has_seen_nothing_and_is_tried_again() {
     let world = World::new();
     let count = AtomicUsize::new(0);
-    let backend = world.answering(move |_| match count.fetch_add(1, Ordering::SeqCst) {
-        0 | 1 => UNREACHED.as_bytes().to_vec(),
-        2 => ok("done"),
-        _ => UNREACHED.replace("_connect_failure", "_reset").into_bytes(),
+    // What the other node's proxy says; the first answer is there to know the pod by.
+    let backend = Backend::http(&world.far, APP, move |_| {
+        match count.fetch_add(1, Ordering::SeqCst) {
+            1 | 2 => UNREACHED.as_bytes().to_vec(),
+            0 | 3 => ok("done"),
+            _ => UNREACHED.replace("_connect_failure", "_reset").into_bytes(),
+        }
     });
-    let mut client = world.dial();
+    let mut client = world.dial_to(FAR, HTTP);
+    assert_eq!(client.get("/").text(), "done");
+    eventually("the pod is known", || {
+        let labels = ["reporter=\"source\"", "destination_workload=\"far\""];
+        world.proxy.metrics().sum("istio_requests_total", &labels) == 1.0
+    });
     let answer = client.get("/");
     assert_eq!((answer.status, answer.text()), (200, "done"));
-    assert_eq!(backend.hits(), 3);
+    assert_eq!(backend.hits(), 4);
     // Any other reason may mean that it has seen something; and what a reason says is between proxies.
     let answer = client.get("/");
     assert_eq!((answer.status, answer.text()), (503, "fail"));
     assert_eq!(answer.header("x-weft-reason"), None);
-    assert_eq!(backend.hits(), 4);
+    assert_eq!(backend.hits(), 5);
+}
+
+#[test]
+fn an_application_cannot_have_its_requests_repeated_by_speaking_like_a_proxy() {
+    let world = World::new();
+    // On this node its own word arrives here, on the way in from another node too.
+    let backend = world.answering(|_| UNREACHED.as_bytes().to_vec());
+    let inside = world.dial().get("/");
+    let outside = Client::connect(&world.far, world.v1.at(APP))
+        .unwrap()
+        .get("/");
+    for answer in [inside, outside] {
+        assert_eq!((answer.status, answer.text()), (503, "fail"));
+        assert_eq!(answer.header("x-weft-reason"), None);
+    }
+    assert_eq!(backend.hits(), 2);
 }
 
 #[test]
