@@ -1,6 +1,9 @@
 //! What the manifests say and Weft does not do, by name: fields, kinds, and objects written twice.
 
-use weft_k8s::{Kind, Name, Snapshot, Unread};
+use std::collections::BTreeMap;
+
+use weft_k8s::gateway::ParentRef;
+use weft_k8s::{Kind, Located, Name, Snapshot, Unread};
 
 use crate::code::Code;
 use crate::diagnostic::{Findings, Origin, Subject};
@@ -23,57 +26,26 @@ const SECURITY_GROUPS: [&str; 2] = ["security.istio.io", "access.smi-spec.io"];
 
 /// All findings of this kind.
 pub(crate) fn run(snapshot: &Snapshot, findings: &mut Findings) {
-    for (name, located) in &snapshot.virtual_services {
-        let subject = Subject {
-            kind: Kind::VirtualService.name(),
-            name,
-            origin: located,
-        };
-        located
-            .unread
-            .iter()
-            .for_each(|unread| field(Kind::VirtualService, unread, subject, findings));
-    }
-    for (name, located) in &snapshot.destination_rules {
-        let subject = Subject {
-            kind: Kind::DestinationRule.name(),
-            name,
-            origin: located,
-        };
-        located
-            .unread
-            .iter()
-            .for_each(|unread| field(Kind::DestinationRule, unread, subject, findings));
-    }
-    for (name, located) in &snapshot.http_routes {
-        let subject = Subject {
-            kind: Kind::HTTPRoute.name(),
-            name,
-            origin: located,
-        };
-        // Routes of gateways only are not ours to judge.
-        let parents = &located.value.spec.parent_refs;
-        if parents.iter().any(weft_k8s::gateway::ParentRef::is_service) {
-            located
-                .unread
-                .iter()
-                .for_each(|unread| field(Kind::HTTPRoute, unread, subject, findings));
-        }
-    }
-    for (name, located) in &snapshot.grpc_routes {
-        let subject = Subject {
-            kind: Kind::GRPCRoute.name(),
-            name,
-            origin: located,
-        };
-        let parents = &located.value.spec.parent_refs;
-        if parents.iter().any(weft_k8s::gateway::ParentRef::is_service) {
-            located
-                .unread
-                .iter()
-                .for_each(|unread| field(Kind::GRPCRoute, unread, subject, findings));
-        }
-    }
+    fields(
+        Kind::VirtualService,
+        &snapshot.virtual_services,
+        findings,
+        |_| true,
+    );
+    fields(
+        Kind::DestinationRule,
+        &snapshot.destination_rules,
+        findings,
+        |_| true,
+    );
+    // Routes of gateways only are not ours to judge.
+    let ours = |parents: &[ParentRef]| parents.iter().any(ParentRef::is_service);
+    fields(Kind::HTTPRoute, &snapshot.http_routes, findings, |route| {
+        ours(&route.spec.parent_refs)
+    });
+    fields(Kind::GRPCRoute, &snapshot.grpc_routes, findings, |route| {
+        ours(&route.spec.parent_refs)
+    });
     for ((_, name), located) in &snapshot.others {
         kind(
             &located.value,
@@ -86,6 +58,28 @@ pub(crate) fn run(snapshot: &Snapshot, findings: &mut Findings) {
         );
     }
     duplicates(snapshot, findings);
+}
+
+/// What nobody has read of the objects of one kind, of those that concern us.
+fn fields<T>(
+    kind: Kind,
+    objects: &BTreeMap<Name, Located<T>>,
+    findings: &mut Findings,
+    concerns: impl Fn(&T) -> bool,
+) {
+    for (name, located) in objects {
+        if !concerns(&located.value) {
+            continue;
+        }
+        let subject = Subject {
+            kind: kind.name(),
+            name,
+            origin: located,
+        };
+        for unread in located.unread.iter() {
+            field(kind, unread, subject, findings);
+        }
+    }
 }
 
 fn field(kind: Kind, unread: &Unread, subject: Subject<'_>, findings: &mut Findings) {
