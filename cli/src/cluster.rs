@@ -8,8 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::Client;
 use serde_json::Value;
 
 use crate::render;
@@ -23,8 +22,6 @@ pub(crate) const NAMESPACE: &str = "weft-system";
 /// Selects every pod of Weft's.
 pub(crate) const PARTS: &str = "app.kubernetes.io%2Fpart-of%3Dweft";
 
-/// Limit of one TCP connect to the API server.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// An answer that stops for so long is given up.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -42,27 +39,16 @@ pub(crate) struct Access {
 impl Access {
     /// A client; nothing is asked yet.
     pub(crate) async fn client(&self) -> anyhow::Result<Client> {
-        let options = KubeConfigOptions {
+        let access = weft_access::Access {
+            kubeconfig: self.kubeconfig.clone(),
             context: self.context.clone(),
-            ..KubeConfigOptions::default()
         };
-        let mut config = match &self.kubeconfig {
-            Some(path) => {
-                let said = format!("--kubeconfig {}", path.display());
-                let file = Kubeconfig::read_from(path).with_context(|| said.clone())?;
-                let config = Config::from_custom_kubeconfig(file, &options).await;
-                config.context(said)?
-            }
-            None if self.context.is_some() => Config::from_kubeconfig(&options)
-                .await
-                .context("--context: no usable kubeconfig (KUBECONFIG, ~/.kube/config)")?,
-            None => Config::infer().await.context(
+        access
+            .client(
+                READ_TIMEOUT,
                 "no cluster: set KUBECONFIG, give --kubeconfig FILE, or make ~/.kube/config",
-            )?,
-        };
-        config.connect_timeout = Some(CONNECT_TIMEOUT);
-        config.read_timeout = Some(READ_TIMEOUT);
-        Client::try_from(config).context("cannot make a client for the API server")
+            )
+            .await
     }
 }
 
@@ -102,22 +88,12 @@ pub(crate) fn request(path: &str) -> Result<http::Request<Vec<u8>>, kube::Error>
         .map_err(kube::Error::HttpError)
 }
 
-/// An error of the API in one line, with its causes: the library's own text often says only what was tried.
+/// An error of the API in one line: the server's own words where it has said some.
 pub(crate) fn reason(error: &kube::Error) -> String {
     if let kube::Error::Api(status) = error {
         return status.message.clone();
     }
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        let said = inner.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = inner.source();
-    }
-    text
+    weft_access::reason(error)
 }
 
 /// A text of an object; empty when it is not there.

@@ -22,12 +22,16 @@ use crate::config::{Config, From};
 use crate::metrics::Metrics;
 use crate::push::server::{Door, Mesh};
 use crate::source::dir::Directories;
-use crate::source::kubernetes::Cluster;
+use crate::source::kubernetes::{Cluster, READ_TIMEOUT};
 use crate::status::Nodes;
 use crate::{pipeline, push, source, uncaptured};
 
 /// Version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What to do where no API server is known.
+const NO_ACCESS: &str =
+    "no access to Kubernetes: run in a pod with a service account, or give --kubeconfig";
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -71,7 +75,7 @@ pub async fn run_until(config: Config, shutdown: CancellationToken) -> anyhow::R
             (Door::Open, lease::alone())
         }
         From::Cluster(access) => {
-            let client = access.client().await?;
+            let client = access.client(READ_TIMEOUT, NO_ACCESS).await?;
             let carried = Carried::default();
             let cluster = Cluster::new(client.clone(), carried.clone());
             tasks.spawn(source::run(cluster, manifests, shutdown.clone()));

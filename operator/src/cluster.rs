@@ -1,7 +1,6 @@
 //! What the operator is to a Kubernetes cluster beyond reading it: one of several replicas of which one leads, the writer
 //! of policies' status and of events, and the judge of who may call itself which node. None of it exists with a directory of manifests.
 
-pub mod access;
 pub mod conditions;
 pub mod crds;
 pub mod events;

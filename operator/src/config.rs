@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use weft_compile::Settings;
 use weft_service::log::LogArgs;
 
-use crate::cluster::access::Access;
+use weft_access::Access;
 
 /// Compiles manifests and pushes each node what its pods need.
 #[derive(Clone, Debug, Parser)]

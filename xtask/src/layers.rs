@@ -20,6 +20,7 @@ pub(crate) const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("weft-model", &[]),
     ("weft-netns", &[]),
     ("weft-oci", &[]),
+    ("weft-access", &[]),
     ("weft-k8s", &[]),
     ("weft-h1", &["weft-model"]),
     ("weft-decide", &["weft-model"]),
@@ -64,6 +65,7 @@ pub(crate) const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "weft-operator",
         &[
+            "weft-access",
             "weft-compile",
             "weft-k8s",
             "weft-model",
@@ -75,6 +77,7 @@ pub(crate) const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "weft-cli",
         &[
+            "weft-access",
             "weft-compile",
             "weft-decide",
             "weft-k8s",

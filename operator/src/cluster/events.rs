@@ -13,10 +13,10 @@ use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use super::access::reason;
 use super::conditions::CONTROLLER;
 use super::lease::{Seat, Seats};
 use crate::uncaptured::{List, Uncaptured};
+use weft_access::reason;
 
 /// From one event to the next: at most ten a second.
 const BETWEEN: Duration = Duration::from_millis(100);

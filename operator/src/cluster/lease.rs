@@ -16,8 +16,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use weft_wire::table::MAX_GENERATION;
 
-use super::access::reason;
 use crate::pipeline::Handle;
+use weft_access::reason;
 
 /// A lease that has not changed for so long is anybody's.
 pub const LEASE_SECONDS: u32 = 15;

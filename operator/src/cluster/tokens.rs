@@ -8,7 +8,7 @@ use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, TokenRe
 use kube::api::PostParams;
 use kube::{Api, Client};
 
-use super::access::reason;
+use weft_access::reason;
 
 /// Audience that tokens are made for (`audience:` of the projected volume).
 pub const AUDIENCE: &str = "weft";

@@ -11,13 +11,13 @@ use kube::{Api, Client};
 use serde_json::json;
 
 use super::MANAGER;
-use super::access::reason;
 use super::conditions::{Ledger, Status, Wanted};
 use super::lease::{Seat, Seats};
 use crate::pipeline::Handle;
 use crate::published::Published;
 use crate::source::{Observed, Reference};
 use crate::status::{NodeStatus, Nodes};
+use weft_access::reason;
 
 /// From one write to the next: at most fifty a second.
 const BETWEEN_WRITES: Duration = Duration::from_millis(20);

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use weft_k8s::Kind;
 
 use self::cache::Cache;
-pub(crate) use self::watch::WATCH_SECONDS;
+pub(crate) use self::watch::READ_TIMEOUT;
 use self::watch::Watch;
 use super::{ManifestSource, Sink};
 use crate::cluster::writer::Carried;

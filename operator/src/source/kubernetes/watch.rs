@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 use weft_k8s::{Kind, Name, parse_object};
 
 use super::cache::{Read, Update};
-use crate::cluster::access::reason;
 use crate::source::{Condition, Observed};
+use weft_access::reason;
 
 /// How soon a kind that is not installed is asked for again.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -27,9 +27,12 @@ const LOOKS_BEFORE_GONE: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// ... and the longest.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// A watch is opened anew after so many seconds. With [`READ_TIMEOUT`](crate::cluster::access::READ_TIMEOUT) this finds out that
+/// A watch is opened anew after so many seconds. With [`READ_TIMEOUT`] this finds out that
 /// an API server has vanished without a word.
-pub(crate) const WATCH_SECONDS: u32 = 60;
+const WATCH_SECONDS: u32 = 60;
+/// An answer that stops for so long is given up; longer than a watch may be silent.
+pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(75);
+const _: () = assert!(READ_TIMEOUT.as_secs() > WATCH_SECONDS as u64);
 /// Status of a watch whose place in the history is no longer known (410).
 const EXPIRED: u16 = 410;
 /// Objects in one page of a listing.

@@ -1,4 +1,5 @@
-//! The way to the API server: by the pod's own service account, or by a kubeconfig.
+//! The way to a Kubernetes API server: which one, with which deadlines, and its errors in one line. Operator and command
+//! line find the same server by the same rules and say the same when there is none.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,11 +8,7 @@ use anyhow::Context;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
-use crate::source::kubernetes::WATCH_SECONDS;
-
-/// An answer that stops for so long is given up; longer than a watch may be silent.
-pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 15);
-/// Limit of one TCP connect.
+/// Limit of one TCP connect to the API server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Which API server.
@@ -24,11 +21,15 @@ pub struct Access {
 }
 
 impl Access {
-    /// A client; nothing is asked yet.
+    /// A client; nothing is asked yet. An answer that stops for `read_timeout` is given up.
     ///
     /// # Errors
-    /// When there is no configuration, or one that cannot be read; the text names the file.
-    pub async fn client(&self) -> anyhow::Result<Client> {
+    /// There is no configuration (the text is `none` then), or one that cannot be read; the text names the file.
+    pub async fn client(
+        &self,
+        read_timeout: Duration,
+        none: &'static str,
+    ) -> anyhow::Result<Client> {
         let options = KubeConfigOptions {
             context: self.context.clone(),
             ..KubeConfigOptions::default()
@@ -37,25 +38,23 @@ impl Access {
             Some(path) => {
                 let said = format!("--kubeconfig {}", path.display());
                 let file = Kubeconfig::read_from(path).with_context(|| said.clone())?;
-                Config::from_custom_kubeconfig(file, &options)
-                    .await
-                    .context(said)?
+                let config = Config::from_custom_kubeconfig(file, &options).await;
+                config.context(said)?
             }
             None if self.context.is_some() => Config::from_kubeconfig(&options)
                 .await
                 .context("--context: no usable kubeconfig (KUBECONFIG, ~/.kube/config)")?,
-            None => Config::infer().await.context(
-                "no access to Kubernetes: run in a pod with a service account, or give --kubeconfig",
-            )?,
+            None => Config::infer().await.context(none)?,
         };
         config.connect_timeout = Some(CONNECT_TIMEOUT);
-        config.read_timeout = Some(READ_TIMEOUT);
+        config.read_timeout = Some(read_timeout);
         Client::try_from(config).context("cannot make a client for the API server")
     }
 }
 
 /// An error with its causes, in one line; the library's own text often says only what was tried.
-pub(crate) fn reason(error: &dyn std::error::Error) -> String {
+#[must_use]
+pub fn reason(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
