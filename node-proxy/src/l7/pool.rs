@@ -2,6 +2,8 @@
 //!
 //! A connection is lent only under the same key: namespace it was opened in, source pod, address it comes from, address
 //! it goes to. No two source pods ever share one (hardening V72). The newest is lent first, so that the oldest can expire.
+//! One that leaves the pod's network grows old (`WIRE_AGE`): it may have been opened past the proxy of an endpoint that
+//! was captured only later, and what bounds its age bounds how long requests go that way.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -21,6 +23,8 @@ const MAX_IDLE_PER_KEY: usize = 256;
 const MAX_IDLE: usize = 4096;
 /// An idle connection is closed after this long.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A connection to another pod's network is lent for this long, and up to half as long again, so that not all end at once.
+const WIRE_AGE: Duration = Duration::from_secs(10);
 
 /// Who may use a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +37,16 @@ pub(crate) struct Key {
     pub(crate) from: From,
     /// Address it goes to.
     pub(crate) to: SocketAddr,
+}
+
+impl Key {
+    /// Until when a connection that is opened now may be lent; none: as long as it lives, since it ends in the
+    /// endpoint's own network. `random` spreads the ends.
+    pub(crate) fn lent_until(&self, now: Instant, random: u64) -> Option<Instant> {
+        let spread = WIRE_AGE.as_millis() as u64 / 2;
+        let extra = Duration::from_millis(random % spread);
+        (self.from == From::Pod).then(|| now + WIRE_AGE + extra)
+    }
 }
 
 /// A connection, and since when nobody has used it.
@@ -48,14 +62,14 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// A live connection for `key`, or none. Connections that the peer has closed, or that have said something nobody
-    /// asked for, are dropped on the way.
+    /// A live connection for `key`, or none. Connections that are too old, that the peer has closed, or that have said
+    /// something nobody asked for, are dropped on the way.
     pub(crate) fn take(&self, key: &Key) -> Option<Box<Upstream>> {
         let mut idle = self.idle.borrow_mut();
         let list = idle.get_mut(key)?;
         while let Some((_, upstream)) = list.pop() {
             self.count.set(self.count.get().saturating_sub(1));
-            if upstream.is_quiet() {
+            if upstream.is_young() && upstream.is_quiet() {
                 return Some(upstream);
             }
         }
@@ -84,7 +98,9 @@ impl Pool {
                 return false;
             }
             list.retain(|(since, upstream)| {
-                now.duration_since(*since) < IDLE_TIMEOUT && upstream.is_quiet()
+                now.duration_since(*since) < IDLE_TIMEOUT
+                    && upstream.is_young()
+                    && upstream.is_quiet()
             });
             kept += list.len();
             !list.is_empty()

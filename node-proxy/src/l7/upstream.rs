@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::pool::Key;
 use crate::l4::leg::Leg;
@@ -27,6 +27,8 @@ pub(crate) struct Upstream {
     pub(crate) writer: Writer,
     /// Whether it has carried a request before: then its failure may be a stale connection.
     pub(crate) reused: bool,
+    /// Until when it may be lent, where its age counts.
+    lent_until: Option<Instant>,
     /// Namespace it was opened in.
     pub(crate) inside: Inside,
 }
@@ -39,6 +41,7 @@ impl Upstream {
         let stream = timeout(limit, connecting).await.ok()?.ok()?;
         Some(Box::new(Self {
             key: leg.key,
+            lent_until: leg.key.lent_until(Instant::now(), worker.random()),
             stream,
             inside,
             reader: Reader::default(),
@@ -64,6 +67,11 @@ impl Upstream {
                 Ended::ByServer
             }
         }
+    }
+
+    /// Whether another request may have it, as far as its age goes.
+    pub(crate) fn is_young(&self) -> bool {
+        self.lent_until.is_none_or(|until| Instant::now() < until)
     }
 
     /// Whether the peer is silent and there, as an idle connection must be: closed ones and such with bytes that nobody

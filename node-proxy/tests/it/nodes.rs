@@ -86,6 +86,21 @@ fn http_to_another_node_leaves_with_the_pods_address_and_is_reported_by_the_sour
 }
 
 #[test]
+fn a_connection_to_another_node_is_not_used_for_ever() {
+    // It may have been opened before that node captured the endpoint, and would lead past its proxy as long as it lived.
+    let world = World::new();
+    let far = Backend::http(&world.far, APP, |_| ok("far"));
+    let near = world.web();
+    let (mut out, mut here) = (world.dial_to(FAR, HTTP), world.dial());
+    eventually("another connection carries the client's requests", || {
+        assert_eq!(out.get("/").text(), "far");
+        assert_eq!(here.get("/").text(), "v1");
+        far.connections() == 2
+    });
+    assert_eq!(near.connections(), 1, "nothing can be passed on one node");
+}
+
+#[test]
 fn tcp_to_another_node_is_carried() {
     let world = World::new();
     let backend = Backend::raw(&world.far, TCP, echo);
