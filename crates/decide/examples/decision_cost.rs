@@ -1,4 +1,4 @@
-//! What a decision costs: `cargo run --release -p weft-decide --example cost`.
+//! What a decision costs: `cargo run --release -p weft-decide --example decision_cost`.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,

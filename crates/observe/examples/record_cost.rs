@@ -1,4 +1,4 @@
-//! What a record and a scrape cost: `cargo run --release -p weft-observe --example cost`.
+//! What a record and a scrape cost: `cargo run --release -p weft-observe --example record_cost`.
 //!
 //! The figures belong to the machine; the target is 60 ns a request on the bench machine.
 #![allow(
