@@ -13,7 +13,7 @@ use kube::{Api, Client, Config};
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
-use crate::mesh::free_port;
+use crate::mesh::{check, free_port, until, until_within};
 
 /// The API server needs some seconds, more on a busy machine.
 const START: Duration = Duration::from_secs(400);
@@ -106,20 +106,14 @@ impl ApiServer {
         .spawn()
         .expect("the API server starts");
         self.server = Some(child);
-        let mut last = String::new();
-        let ready = async {
-            while let Err(error) = self.readyz().await {
-                last = format!("{error:?}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        };
-        if tokio::time::timeout(START, ready).await.is_err() {
-            let log = std::fs::read_to_string(self.dir.path().join("apiserver.log"));
-            panic!(
-                "the API server does not become ready: {last}\n{}",
-                log.unwrap_or_default()
-            );
-        }
+        let log = self.dir.path().join("apiserver.log");
+        until_within(START, "the API server is ready", async || {
+            self.readyz().await.map_err(|error| {
+                let log = std::fs::read_to_string(&log).unwrap_or_default();
+                format!("{error:?}\n{log}")
+            })
+        })
+        .await;
     }
 
     async fn readyz(&self) -> anyhow::Result<()> {
@@ -179,33 +173,16 @@ impl ApiServer {
             let name = document["metadata"]["name"].as_str().unwrap().to_owned();
             self.apply(document).await;
             let api = self.api("apiextensions.k8s.io/v1", "CustomResourceDefinition", None);
-            let established = async {
-                loop {
-                    let definition = api.get(&name).await.unwrap();
-                    let conditions = definition
-                        .data
-                        .pointer("/status/conditions")
-                        .cloned()
-                        .unwrap_or_default();
-                    let list = conditions.as_array().cloned().unwrap_or_default();
-                    if let Some(wrong) = list
-                        .iter()
-                        .find(|said| said["type"] == "NonStructuralSchema")
-                    {
-                        panic!("{name}: {wrong}");
-                    }
-                    if list
-                        .iter()
-                        .any(|said| said["type"] == "Established" && said["status"] == "True")
-                    {
-                        return;
-                    }
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+            until_within(START, "the definition is established", async || {
+                let status = api.get(&name).await.unwrap().data["status"].clone();
+                if let Some(wrong) = condition(&status, "NonStructuralSchema") {
+                    panic!("{name}: {wrong}");
                 }
-            };
-            tokio::time::timeout(START, established)
-                .await
-                .expect("the definition is established");
+                check(status, |status| {
+                    condition(status, "Established").is_some_and(|said| said["status"] == "True")
+                })
+            })
+            .await;
         }
     }
 
@@ -287,49 +264,28 @@ impl ApiServer {
     ) -> Value {
         let (object_kind, name) = object;
         let api = self.api("networking.istio.io/v1", object_kind, Some("shop"));
-        let mut last = Value::Null;
-        let seen = async {
-            loop {
-                let object = api.get(name).await.unwrap();
-                last = object.data["status"].clone();
-                let conditions = last["conditions"].as_array().cloned().unwrap_or_default();
-                if let Some(said) = conditions
-                    .into_iter()
-                    .find(|said| said["type"] == kind)
-                    .filter(&holds)
-                {
-                    return said;
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        match tokio::time::timeout(crate::mesh::WAIT, seen).await {
-            Ok(said) => said,
-            Err(_) => panic!("not in time; the status of {object_kind} {name} is {last:#}"),
-        }
+        until(&format!("{kind} of {object_kind} {name}"), async || {
+            let status = api.get(name).await.unwrap().data["status"].clone();
+            let said = condition(&status, kind).filter(|said| holds(said));
+            said.cloned().ok_or(status)
+        })
+        .await
     }
 
     /// Annotations of the operator's lease, once holder and annotations are as asked.
     pub(crate) async fn until_lease(&self, holds: impl Fn(&str, &Value) -> bool) -> Value {
         let api = self.api("coordination.k8s.io/v1", "Lease", Some(NAMESPACE));
-        let mut last = Value::Null;
-        let seen = async {
-            loop {
-                if let Some(lease) = api.get_opt("weft-operator").await.unwrap() {
-                    let holder = lease.data["spec"]["holderIdentity"].as_str();
-                    let annotations = json!(lease.metadata.annotations);
-                    if holds(holder.unwrap_or_default(), &annotations) {
-                        return annotations;
-                    }
-                    last = json!({"holder": holder, "annotations": annotations});
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
+        until("the lease", async || {
+            let lease = api.get_opt("weft-operator").await.unwrap();
+            let lease = lease.ok_or("there is none".to_owned())?;
+            let holder = lease.data["spec"]["holderIdentity"].as_str().unwrap_or("");
+            let annotations = json!(lease.metadata.annotations);
+            if holds(holder, &annotations) {
+                return Ok(annotations);
             }
-        };
-        match tokio::time::timeout(crate::mesh::WAIT, seen).await {
-            Ok(annotations) => annotations,
-            Err(_) => panic!("not in time; the lease is {last:#}"),
-        }
+            Err(format!("held by {holder:?}: {annotations}"))
+        })
+        .await
     }
 
     /// Says of a pod in the operator's namespace what its kubelet would.
@@ -353,36 +309,25 @@ impl ApiServer {
 
     /// The first event about a pod of the shop.
     pub(crate) async fn until_event(&self, pod: &str) -> Value {
-        let seen = async {
-            loop {
-                if let Some(event) = self.events(pod).await.into_iter().next() {
-                    return event;
-                }
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        };
-        let waited = tokio::time::timeout(crate::mesh::WAIT, seen).await;
-        waited.unwrap_or_else(|_| panic!("no event about {pod}"))
+        until(&format!("an event about {pod}"), async || {
+            let events = self.events(pod).await;
+            events.into_iter().next().ok_or("none")
+        })
+        .await
     }
 
     /// What `kubectl explain` reads.
     pub(crate) async fn schema(&self, api_version: &str) -> String {
         let path = format!("/openapi/v3/apis/{api_version}");
-        let seen = async {
-            loop {
-                let request = http::Request::get(&path).body(Vec::new()).unwrap();
-                // Published a moment after the definition is established.
-                if let Ok(text) = self.admin.request_text(request).await
-                    && text.contains("VirtualService")
-                    && text.contains("DestinationRule")
-                {
-                    return text;
-                }
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        };
-        let waited = tokio::time::timeout(crate::mesh::WAIT, seen).await;
-        waited.expect("the schema is published")
+        // Published a moment after the definition is established.
+        until("the schema is published", async || {
+            let request = http::Request::get(&path).body(Vec::new()).unwrap();
+            let answer = self.admin.request_text(request).await;
+            check(answer.map_err(|error| error.to_string())?, |text| {
+                text.contains("VirtualService") && text.contains("DestinationRule")
+            })
+        })
+        .await
     }
 
     /// Why the API server does not take an object.
@@ -407,6 +352,12 @@ impl ApiServer {
             .await;
         list.unwrap().items.len()
     }
+}
+
+/// A condition of a status, by its type.
+pub(crate) fn condition<'a>(status: &'a Value, kind: &str) -> Option<&'a Value> {
+    let mut conditions = status["conditions"].as_array().into_iter().flatten();
+    conditions.find(|said| said["type"] == kind)
 }
 
 /// Documents that a subcommand of the operator prints.

@@ -4,15 +4,14 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 use weft_model::table::Tables;
 use weft_tables::NodeKind;
 
-use crate::api_server::{ApiServer, NAMESPACE};
-use crate::mesh::{Client, WAIT, free_port, get};
+use crate::api_server::{ApiServer, NAMESPACE, condition};
+use crate::mesh::{Client, WAIT, check, free_port, until, until_page};
 
 const ISTIO: &str = "networking.istio.io/v1";
 
@@ -50,19 +49,7 @@ impl Replica {
     }
 
     async fn until(&self, path: &str, holds: impl Fn(&str) -> bool) {
-        let mut last = None;
-        let seen = async {
-            loop {
-                last = get(self.http, path).await;
-                if last.as_deref().is_some_and(&holds) {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        if tokio::time::timeout(WAIT, seen).await.is_err() {
-            panic!("{path} does not become as expected: {last:?}");
-        }
+        until_page(self.http, path, holds).await;
     }
 }
 
@@ -199,19 +186,12 @@ async fn the_mesh_follows_the_api_through_faults_and_late_definitions() {
         )
         .await
         .unwrap();
-    let broken = async {
-        let api = server.api(ISTIO, "VirtualService", Some("shop"));
-        let broken: kube::api::Patch<Value> =
-            kube::api::Patch::Merge(json!({"spec": {"hosts": "reviews"}}));
-        while api
-            .patch("reviews", &Default::default(), &broken)
-            .await
-            .is_err()
-        {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(WAIT, broken).await.unwrap();
+    let api = server.api(ISTIO, "VirtualService", Some("shop"));
+    let broken = kube::api::Patch::Merge(json!({"spec": {"hosts": "reviews"}}));
+    until("the broken object is taken", async || {
+        api.patch("reviews", &Default::default(), &broken).await
+    })
+    .await;
     replica
         .until("/debug/diagnostics", |answer| {
             answer.contains("\"shop/reviews\"") && answer.contains("spec.hosts")
@@ -654,16 +634,12 @@ fn definition(group: &str, kind: &str, plural: &str, (scope, version): (&str, &s
 /// Makes an object whose kind may have been defined just now.
 async fn make(api: &kube::Api<kube::core::DynamicObject>, object: &Value) {
     let name = object["metadata"]["name"].as_str().unwrap();
-    let made = async {
-        let parameters = kube::api::PatchParams::apply("test");
-        let patch = kube::api::Patch::Apply(object);
-        while api.patch(name, &parameters, &patch).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(WAIT, made)
-        .await
-        .expect("the kind is served");
+    let parameters = kube::api::PatchParams::apply("test");
+    let patch = kube::api::Patch::Apply(object);
+    until("the kind is served", async || {
+        api.patch(name, &parameters, &patch).await
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -692,27 +668,18 @@ async fn a_mesh_is_told_what_it_supports_and_a_grpc_route_that_it_has_no_effect(
     let meshes = server.api(&format!("{meshes}/v1alpha1"), "XMesh", None);
     make(&routes, &route).await;
     make(&meshes, &mesh).await;
-    let mut last = Value::Null;
-    let told = async {
-        loop {
-            let route = routes.get("reviews").await.unwrap().data;
-            let mesh = meshes.get("weft").await.unwrap().data;
-            let accepted = &route["status"]["parents"][0]["conditions"][0];
-            let features = mesh["status"]["supportedFeatures"].as_array();
-            if accepted["status"] == "False"
-                && accepted["reason"] == "UnsupportedValue"
-                && mesh["status"]["conditions"][0]["status"] == "True"
-                && features.is_some_and(|all| all.contains(&json!({"name": "MeshConsumerRoute"})))
-            {
-                return;
-            }
-            last = json!([route["status"], mesh["status"]]);
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    if tokio::time::timeout(WAIT, told).await.is_err() {
-        panic!("not in time: {last:#}");
-    }
+    until("route and mesh are told", async || {
+        let route = routes.get("reviews").await.unwrap().data;
+        let mesh = meshes.get("weft").await.unwrap().data;
+        let accepted = &route["status"]["parents"][0]["conditions"][0];
+        let features = mesh["status"]["supportedFeatures"].as_array();
+        let told = accepted["status"] == "False"
+            && accepted["reason"] == "UnsupportedValue"
+            && mesh["status"]["conditions"][0]["status"] == "True"
+            && features.is_some_and(|all| all.contains(&json!({"name": "MeshConsumerRoute"})));
+        check(json!([route["status"], mesh["status"]]), |_| told)
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -748,27 +715,16 @@ async fn a_route_is_in_force_and_told_so_beside_other_controllers() {
     node.client
         .until(|state| timeouts(&state.tables) == [6])
         .await;
-    let mut last = Value::Null;
-    let told = async {
-        loop {
-            last = api.get("reviews").await.unwrap().data["status"]["parents"].clone();
-            let is_true = |kind: &str| {
-                let all = last[1]["conditions"].as_array().into_iter().flatten();
-                all.clone()
-                    .any(|said| said["type"] == kind && said["status"] == "True")
-            };
-            if last[1]["controllerName"] == "weft.mesh/operator"
+    let parents = until("the route is told", async || {
+        let parents = api.get("reviews").await.unwrap().data["status"]["parents"].clone();
+        check(parents, |parents| {
+            let ours = &parents[1];
+            ours["controllerName"] == "weft.mesh/operator"
                 && ["Accepted", "ResolvedRefs", "Programmed"]
                     .into_iter()
-                    .all(is_true)
-            {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    if tokio::time::timeout(WAIT, told).await.is_err() {
-        panic!("not in time: {last:#}");
-    }
-    assert_eq!(last[0], other, "what others say stays");
+                    .all(|kind| condition(ours, kind).is_some_and(|said| said["status"] == "True"))
+        })
+    })
+    .await;
+    assert_eq!(parents[0], other, "what others say stays");
 }

@@ -1,5 +1,6 @@
 //! An operator process, a directory of manifests and clients of it.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -15,6 +16,41 @@ use weft_tables::{ClientConfig, Handle, NodeKind, State, start};
 
 /// Longest wait for anything that should happen at once, on a machine that does much else.
 pub(crate) const WAIT: Duration = Duration::from_secs(120);
+/// Between two looks at what can only be asked, not awaited: processes behind a port.
+const PERIOD: Duration = Duration::from_millis(20);
+
+/// What the first attempt that succeeds yields; in vain, what the last one saw.
+pub(crate) async fn until<T, E: Display>(
+    what: &str,
+    attempt: impl AsyncFnMut() -> Result<T, E>,
+) -> T {
+    until_within(WAIT, what, attempt).await
+}
+
+/// The same for what takes longer than [`WAIT`].
+pub(crate) async fn until_within<T, E: Display>(
+    patience: Duration,
+    what: &str,
+    mut attempt: impl AsyncFnMut() -> Result<T, E>,
+) -> T {
+    let mut last = String::new();
+    let succeeds = async {
+        loop {
+            match attempt().await {
+                Ok(value) => return value,
+                Err(seen) => last = seen.to_string(),
+            }
+            tokio::time::sleep(PERIOD).await;
+        }
+    };
+    let waited = tokio::time::timeout(patience, succeeds).await;
+    waited.unwrap_or_else(|_| panic!("not in time: {what}; last seen: {last}"))
+}
+
+/// The value if it is as asked, for [`until`].
+pub(crate) fn check<T>(value: T, holds: impl FnOnce(&T) -> bool) -> Result<T, T> {
+    if holds(&value) { Ok(value) } else { Err(value) }
+}
 
 /// A free loopback port.
 pub(crate) fn free_port() -> SocketAddr {
@@ -70,19 +106,13 @@ impl Mesh {
             .spawn()
             .unwrap();
         self.operator = Some(child);
-        let ready = async {
-            while !self
-                .get("/healthz/ready")
-                .await
-                .is_some_and(|answer| answer.contains(" 200 "))
-            {
-                // The process has no way to tell us but its port.
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::time::timeout(WAIT, ready)
-            .await
-            .expect("the operator does not become ready");
+        self.until("/healthz/ready", |answer| answer.contains(" 200 "))
+            .await;
+    }
+
+    /// An answer of the metrics port, once it is as asked.
+    pub(crate) async fn until(&self, path: &str, holds: impl Fn(&str) -> bool) -> String {
+        until_page(self.http, path, holds).await
     }
 
     /// kill -9.
@@ -138,6 +168,19 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> Option<String> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.ok()?;
     Some(answer)
+}
+
+/// Head and body of an answer, once it is as asked.
+pub(crate) async fn until_page(
+    address: SocketAddr,
+    path: &str,
+    holds: impl Fn(&str) -> bool,
+) -> String {
+    until(path, async || {
+        let answer = get(address, path).await;
+        check(answer.unwrap_or_default(), |answer| holds(answer))
+    })
+    .await
 }
 
 /// A client whose owner uses everything at once, as agent and proxy do.

@@ -179,18 +179,9 @@ async fn a_broken_file_is_named_and_changes_nothing() {
         "route.yaml",
         &route(50).replace("weight: 50", "weight: half"),
     );
-    let diagnostics = async {
-        loop {
-            let answer = mesh.get("/debug/diagnostics").await.unwrap();
-            if answer.contains("route.yaml") {
-                return answer;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let answer = tokio::time::timeout(crate::mesh::WAIT, diagnostics)
-        .await
-        .unwrap();
+    let answer = mesh
+        .until("/debug/diagnostics", |answer| answer.contains("route.yaml"))
+        .await;
     for part in [
         "\"kind\": \"VirtualService\"",
         "shop/cart",
@@ -311,18 +302,10 @@ async fn nodes_and_their_generations_are_shown() {
     let mut mesh = shop().await;
     let client = mesh.client("n1", NodeKind::Proxy);
     let generation = client.until(|state| state.generation > 0).await.generation;
-    let shown = async {
-        loop {
-            let answer = mesh.get("/debug/nodes").await.unwrap();
-            if answer.contains(&format!("\"acked\": {generation}")) {
-                return answer;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let answer = tokio::time::timeout(crate::mesh::WAIT, shown)
-        .await
-        .unwrap();
+    let acked = format!("\"acked\": {generation}");
+    let answer = mesh
+        .until("/debug/nodes", |answer| answer.contains(&acked))
+        .await;
     assert!(
         answer.contains(&format!("\"generation\": {generation}")),
         "{answer}"
@@ -371,19 +354,10 @@ async fn a_refused_generation_is_shown_with_its_reason() {
         .unwrap()
         .unwrap();
     assert_eq!(handle.current().generation, 0, "back to what was good");
-    let shown = async {
-        while !mesh
-            .get("/debug/nodes")
-            .await
-            .unwrap()
-            .contains("a regular expression is too big")
-        {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(crate::mesh::WAIT, shown)
-        .await
-        .unwrap();
+    mesh.until("/debug/nodes", |answer| {
+        answer.contains("a regular expression is too big")
+    })
+    .await;
     assert_eq!(mesh.metric("weft_operator_nacks_total").await, 1.0);
     shutdown.cancel();
 }
