@@ -1,13 +1,13 @@
 //! Servers in pods: one that speaks HTTP and remembers every request, and one that does whatever a test says.
 
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use crate::client::header;
+use crate::raw::{Raw, header};
 use crate::world::{PATIENCE, Pod};
 
 /// A request as a server saw it.
@@ -55,12 +55,25 @@ pub(crate) struct Backend {
 
 /// One connection to a server.
 pub(crate) struct Conn {
-    pub(crate) stream: TcpStream,
+    raw: Raw,
     /// Number of the connection, from 0.
     pub(crate) number: usize,
-    buffer: Vec<u8>,
     pub(crate) peer: SocketAddr,
     record: Arc<Record>,
+}
+
+impl Deref for Conn {
+    type Target = Raw;
+
+    fn deref(&self) -> &Raw {
+        &self.raw
+    }
+}
+
+impl DerefMut for Conn {
+    fn deref_mut(&mut self) -> &mut Raw {
+        &mut self.raw
+    }
 }
 
 impl Backend {
@@ -72,7 +85,7 @@ impl Backend {
     ) -> Self {
         Self::raw(pod, port, move |mut conn| {
             while let Some(seen) = conn.request()? {
-                conn.stream.write_all(&answer(&seen))?;
+                conn.send(answer(&seen))?;
             }
             Ok(())
         })
@@ -108,9 +121,8 @@ impl Backend {
                 let (serve, record) = (Arc::clone(&serve), Arc::clone(&all));
                 std::thread::spawn(move || {
                     let conn = Conn {
-                        stream,
+                        raw: Raw::new(stream),
                         number,
-                        buffer: Vec::new(),
                         peer,
                         record: Arc::clone(&record),
                     };
@@ -198,19 +210,12 @@ impl Conn {
     }
 
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-        self.stream.write_all(bytes.as_ref())
-    }
-
-    /// All bytes to the orderly end.
-    pub(crate) fn rest(&mut self) -> io::Result<Vec<u8>> {
-        while self.more()? {}
-        Ok(std::mem::take(&mut self.buffer))
+        self.raw.send(bytes)
     }
 
     /// Closes with a reset.
     pub(crate) fn reset(self) {
-        let socket = socket2::SockRef::from(&self.stream);
-        socket.set_linger(Some(Duration::ZERO)).unwrap();
+        self.reset_on_drop();
     }
 
     /// Waits for the peer's end, whatever it sends before; false for a reset.
@@ -239,73 +244,8 @@ impl Conn {
         let Some(head) = self.read_head()? else {
             return Ok(None);
         };
-        let length = header(&head, "content-length").map(|length| length.parse().unwrap());
-        let chunked = header(&head, "transfer-encoding").is_some();
-        assert!(
-            !(chunked && length.is_some()),
-            "a request framed twice: {head}"
-        );
-        let (body, trailers) = match (chunked, length) {
-            (true, _) => self.chunks()?,
-            (false, Some(length)) => (self.exactly(length)?, String::new()),
-            (false, None) => (Vec::new(), String::new()),
-        };
+        let (body, trailers) = self.content(&head, |_| Ok(Vec::new()))?;
         Ok(Some(self.seen(head, body, trailers)))
-    }
-
-    fn chunks(&mut self) -> io::Result<(Vec<u8>, String)> {
-        let mut body = Vec::new();
-        loop {
-            let line = String::from_utf8(self.until(b"\r\n")?).unwrap();
-            let size = usize::from_str_radix(line.trim_end(), 16).unwrap();
-            if size == 0 {
-                let mut trailers = String::new();
-                loop {
-                    let line = String::from_utf8(self.until(b"\r\n")?).unwrap();
-                    if line == "\r\n" {
-                        return Ok((body, trailers));
-                    }
-                    trailers.push_str(&line);
-                }
-            }
-            body.extend(self.exactly(size)?);
-            assert_eq!(self.exactly(2)?, b"\r\n");
-        }
-    }
-
-    pub(crate) fn until(&mut self, end: &[u8]) -> io::Result<Vec<u8>> {
-        loop {
-            if let Some(at) = self.buffer.windows(end.len()).position(|w| w == end) {
-                return Ok(self.buffer.drain(..at + end.len()).collect());
-            }
-            self.some_more()?;
-        }
-    }
-
-    pub(crate) fn exactly(&mut self, count: usize) -> io::Result<Vec<u8>> {
-        while self.buffer.len() < count {
-            self.some_more()?;
-        }
-        Ok(self.buffer.drain(..count).collect())
-    }
-
-    fn some_more(&mut self) -> io::Result<()> {
-        match self.more()? {
-            true => Ok(()),
-            false => Err(ErrorKind::UnexpectedEof.into()),
-        }
-    }
-
-    fn more(&mut self) -> io::Result<bool> {
-        let mut piece = [0; 64 * 1024];
-        let count = loop {
-            match self.stream.read(&mut piece) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                read => break read?,
-            }
-        };
-        self.buffer.extend_from_slice(&piece[..count]);
-        Ok(count > 0)
     }
 }
 

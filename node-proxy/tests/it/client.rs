@@ -1,9 +1,11 @@
-//! A raw client: exact bytes out, and what came back judged by a small parser that trusts nothing.
+//! A raw client in a pod.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
+use crate::raw::{Raw, header};
 use crate::world::{PATIENCE, Pod};
 
 /// An answer.
@@ -28,14 +30,6 @@ impl Response {
     }
 }
 
-/// First value of a header in a head.
-pub(crate) fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {
-    head.lines().skip(1).find_map(|line| {
-        let (found, value) = line.split_once(':')?;
-        found.eq_ignore_ascii_case(name).then(|| value.trim())
-    })
-}
-
 /// How a connection ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
@@ -46,9 +40,20 @@ pub(crate) enum Ending {
 }
 
 /// A connection.
-pub(crate) struct Client {
-    pub(crate) stream: TcpStream,
-    buffer: Vec<u8>,
+pub(crate) struct Client(Raw);
+
+impl Deref for Client {
+    type Target = Raw;
+
+    fn deref(&self) -> &Raw {
+        &self.0
+    }
+}
+
+impl DerefMut for Client {
+    fn deref_mut(&mut self) -> &mut Raw {
+        &mut self.0
+    }
 }
 
 impl Client {
@@ -57,14 +62,11 @@ impl Client {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self {
-            stream,
-            buffer: Vec::new(),
-        })
+        Ok(Self(Raw::new(stream)))
     }
 
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream.write_all(bytes.as_ref()).unwrap();
+        self.0.send(bytes).unwrap();
     }
 
     /// A GET and its answer.
@@ -93,77 +95,17 @@ impl Client {
             .and_then(|rest| rest.get(..3))
             .and_then(|code| code.parse().ok())
             .unwrap_or_else(|| panic!("strange head {head:?}"));
-        let mut response = Response {
+        let bodiless = to_head || status < 200 || status == 204 || status == 304;
+        let (body, trailers) = match bodiless {
+            true => Default::default(),
+            false => self.content(&head, Raw::rest)?,
+        };
+        Ok(Response {
             status,
             head,
-            body: Vec::new(),
-            trailers: String::new(),
-        };
-        let bodiless = to_head || status < 200 || status == 204 || status == 304;
-        let chunked = response.header("transfer-encoding").is_some();
-        let length = response
-            .header("content-length")
-            .map(|length| length.parse().unwrap());
-        assert!(!(chunked && length.is_some()), "framed twice: {response:?}");
-        match (bodiless, chunked, length) {
-            (true, ..) => {}
-            (false, true, _) => (response.body, response.trailers) = self.chunks()?,
-            (false, false, Some(length)) => response.body = self.exactly(length)?,
-            (false, false, None) => response.body = self.rest()?,
-        }
-        Ok(response)
-    }
-
-    fn chunks(&mut self) -> io::Result<(Vec<u8>, String)> {
-        let mut body = Vec::new();
-        loop {
-            let line = String::from_utf8(self.until(b"\r\n")?).unwrap();
-            let size = usize::from_str_radix(line.trim_end(), 16).unwrap();
-            if size == 0 {
-                let mut trailers = String::new();
-                loop {
-                    let line = String::from_utf8(self.until(b"\r\n")?).unwrap();
-                    if line == "\r\n" {
-                        return Ok((body, trailers));
-                    }
-                    trailers.push_str(&line);
-                }
-            }
-            body.extend(self.exactly(size)?);
-            assert_eq!(self.exactly(2)?, b"\r\n");
-        }
-    }
-
-    /// Bytes up to and with `end`.
-    pub(crate) fn until(&mut self, end: &[u8]) -> io::Result<Vec<u8>> {
-        loop {
-            let found = self.buffer.windows(end.len()).position(|w| w == end);
-            if let Some(at) = found {
-                return Ok(self.buffer.drain(..at + end.len()).collect());
-            }
-            self.more()?;
-        }
-    }
-
-    /// So many bytes.
-    pub(crate) fn exactly(&mut self, count: usize) -> io::Result<Vec<u8>> {
-        while self.buffer.len() < count {
-            self.more()?;
-        }
-        Ok(self.buffer.drain(..count).collect())
-    }
-
-    /// All bytes to the orderly end.
-    pub(crate) fn rest(&mut self) -> io::Result<Vec<u8>> {
-        loop {
-            match self.more() {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                    return Ok(std::mem::take(&mut self.buffer));
-                }
-                Err(error) => return Err(error),
-            }
-        }
+            body,
+            trailers,
+        })
     }
 
     /// How the connection ends, whatever still comes before.
@@ -193,24 +135,7 @@ impl Client {
 
     /// Closes with a reset.
     pub(crate) fn reset(self) {
-        let socket = socket2::SockRef::from(&self.stream);
-        socket.set_linger(Some(Duration::ZERO)).unwrap();
-    }
-
-    fn more(&mut self) -> io::Result<()> {
-        let mut piece = [0; 64 * 1024];
-        loop {
-            match self.stream.read(&mut piece) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(count) => {
-                    self.buffer.extend_from_slice(&piece[..count]);
-                    return Ok(());
-                }
-                // A child of another test has ended.
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+        self.reset_on_drop();
     }
 }
 

@@ -3,15 +3,9 @@
 
 use crate::backend::Backend;
 use crate::client::Response;
-use crate::world::{APP, HTTP, WEB, World, eventually, ok};
+use crate::world::{APP, HTTP, WEB, World, eventually, ok, rules_of_web};
 
 const ROUTES: &str = "
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: web, namespace: shop}
-spec:
-  hosts: [web]
-  http:
   - match: [{uri: {prefix: /teapot}}]
     corsPolicy: {allowOrigins: [{exact: 'https://shop.example'}]}
     directResponse: {status: 418}
@@ -44,7 +38,7 @@ fn ask(world: &World, method: &str, path: &str, headers: &str) -> Response {
 
 #[test]
 fn preflights_are_answered_and_answers_are_marked() {
-    let world = World::routed(ROUTES);
+    let world = World::routed(&rules_of_web(ROUTES));
     let app = Backend::http(&world.v1, APP, |_| {
         b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\naccess-control-allow-origin: *\r\n\r\n".to_vec()
     });
@@ -80,7 +74,7 @@ fn preflights_are_answered_and_answers_are_marked() {
 
 #[test]
 fn other_origins_get_what_the_application_says() {
-    let world = World::routed(ROUTES);
+    let world = World::routed(&rules_of_web(ROUTES));
     let app = Backend::http(&world.v1, APP, |seen| ok(seen.line()));
     let preflight = "origin: http://evil.test\r\naccess-control-request-method: PUT\r\n";
     // Istio's default: the application may know better.
@@ -105,7 +99,7 @@ fn other_origins_get_what_the_application_says() {
 
 #[test]
 fn answers_of_the_proxys_own_are_marked_too() {
-    let world = World::routed(ROUTES);
+    let world = World::routed(&rules_of_web(ROUTES));
     let origin = "origin: https://shop.example\r\n";
     for (path, status) in [("/teapot", 418), ("/gone", 503), ("/strict", 503)] {
         let answer = ask(&world, "GET", path, origin);
@@ -117,14 +111,8 @@ fn answers_of_the_proxys_own_are_marked_too() {
 
 #[test]
 fn faults_are_made_as_if_the_application_had_made_them() {
-    let world = World::routed(
+    let world = World::routed(&rules_of_web(
         "
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: web, namespace: shop}
-spec:
-  hosts: [web]
-  http:
   - match: [{uri: {prefix: /abort}}]
     fault: {abort: {httpStatus: 418, percentage: {value: 100}}}
     route: [{destination: {host: web, subset: v1}}]
@@ -144,7 +132,7 @@ spec:
     fault: {delay: {fixedDelay: 300ms, percentage: {value: 100}}}
     route: [{destination: {host: web, subset: v1}}]
 ",
-    );
+    ));
     let app = world.web();
     let mut client = world.dial_to(WEB, HTTP);
     let answer = client.get("/abort");

@@ -12,6 +12,7 @@ mod backend;
 mod client;
 mod mesh;
 mod proxy;
+mod raw;
 mod world;
 
 mod broken;

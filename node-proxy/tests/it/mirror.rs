@@ -4,16 +4,10 @@ use std::sync::{Mutex, mpsc};
 
 use crate::backend::Backend;
 use crate::proxy::Spawn;
-use crate::world::{APP, HTTP, WEB, World, eventually, ok};
+use crate::world::{APP, HTTP, WEB, World, eventually, ok, rules_of_web};
 
 /// Everything goes to v1 and is copied to v2.
 const COPIED: &str = "
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: web, namespace: shop}
-spec:
-  hosts: [web]
-  http:
   - route: [{destination: {host: web, subset: v1}}]
     rewrite: {uri: /changed}
     headers: {request: {set: {x-rule: seen}}}
@@ -42,7 +36,7 @@ fn copies(world: &World, outcome: &str) -> f64 {
 
 #[test]
 fn a_copy_is_the_request_as_the_rule_has_made_it_but_for_its_host() {
-    let world = World::routed(COPIED);
+    let world = World::routed(&rules_of_web(COPIED));
     let first = world.web();
     let copy = Backend::http(&world.v2, APP, |_| ok("nobody reads this"));
     let mut client = world.dial_to(WEB, HTTP);
@@ -98,7 +92,7 @@ fn a_copy_by_the_gateway_api_keeps_its_host_and_outlives_the_requests_failure() 
 
 #[test]
 fn a_mirror_that_hangs_fails_or_closes_costs_the_request_nothing() {
-    let world = World::routed(COPIED);
+    let world = World::routed(&rules_of_web(COPIED));
     let first = world.web();
     let mut client = world.dial_to(WEB, HTTP);
     // Nobody listens.
@@ -123,7 +117,7 @@ fn a_mirror_that_hangs_fails_or_closes_costs_the_request_nothing() {
 
 #[test]
 fn a_copy_that_lags_too_far_behind_is_cut_and_the_upload_goes_on() {
-    let world = World::routed(COPIED);
+    let world = World::routed(&rules_of_web(COPIED));
     let first = Backend::http(&world.v1, APP, |seen| ok(&seen.body.len().to_string()));
     // It takes the head and then reads no more until the test has ended.
     let (_over, ended) = mpsc::channel::<()>();
@@ -150,7 +144,7 @@ fn a_copy_that_lags_too_far_behind_is_cut_and_the_upload_goes_on() {
 
 #[test]
 fn a_body_that_breaks_breaks_its_copy_too() {
-    let world = World::routed(COPIED);
+    let world = World::routed(&rules_of_web(COPIED));
     let _first = world.web();
     let copy = Backend::http(&world.v2, APP, |_| ok(""));
     let mut client = world.dial_to(WEB, HTTP);
@@ -165,7 +159,7 @@ fn a_body_that_breaks_breaks_its_copy_too() {
 
 #[test]
 fn copies_are_counted_where_they_arrive_and_nowhere_else() {
-    let world = World::with(COPIED, Spawn::default());
+    let world = World::with(&rules_of_web(COPIED), Spawn::default());
     let _first = world.web();
     let _copy = Backend::http(&world.v2, APP, |_| ok("12345"));
     let mut client = world.dial_to(WEB, HTTP);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::backend::Backend;
-use crate::world::{APP, EMPTY, HTTP, TCP, WEB, World, eventually, ok};
+use crate::world::{APP, EMPTY, HTTP, TCP, WEB, World, eventually, ok, rules_of_web};
 
 /// Everything under `/admin` is answered by the proxy.
 pub(crate) const ADMIN_IS_ANSWERED_HERE: &str = "
@@ -17,14 +17,6 @@ spec:
     directResponse: {status: 403, body: {string: \"not you\"}}
   - route: [{destination: {host: one}}]
 ";
-
-/// A VirtualService of `web` with these rules.
-fn web(rules: &str) -> String {
-    format!(
-        "apiVersion: networking.istio.io/v1beta1\nkind: VirtualService\n\
-         metadata: {{name: web, namespace: shop}}\nspec:\n  hosts: [web]\n  http:\n{rules}"
-    )
-}
 
 /// Servers in v1 and v2 that answer with their name and the request line.
 fn versions(world: &World) -> [Backend; 2] {
@@ -44,11 +36,13 @@ fn get(world: &World, path: &str, headers: &str) -> (u16, String) {
 
 #[test]
 fn a_header_sends_one_user_to_the_other_version() {
-    let world = World::routed(&web("
+    let world = World::routed(&rules_of_web(
+        "
   - match: [{headers: {end-user: {exact: jason}}}]
     route: [{destination: {host: web, subset: v2}}]
   - route: [{destination: {host: web, subset: v1}}]
-"));
+",
+    ));
     let backends = versions(&world);
     for _ in 0..10 {
         assert_eq!(get(&world, "/", "").1, "v1 GET /");
@@ -60,11 +54,13 @@ fn a_header_sends_one_user_to_the_other_version() {
 
 #[test]
 fn a_uri_prefix_sends_a_path_to_the_other_version() {
-    let world = World::routed(&web("
+    let world = World::routed(&rules_of_web(
+        "
   - match: [{uri: {prefix: /neu}}]
     route: [{destination: {host: web, subset: v2}}]
   - route: [{destination: {host: web, subset: v1}}]
-"));
+",
+    ));
     let _backends = versions(&world);
     assert_eq!(get(&world, "/neu", "").1, "v2 GET /neu");
     assert_eq!(get(&world, "/neu/x?y", "").1, "v2 GET /neu/x?y");
@@ -73,11 +69,13 @@ fn a_uri_prefix_sends_a_path_to_the_other_version() {
 
 #[test]
 fn weights_split_the_traffic() {
-    let world = World::routed(&web("
+    let world = World::routed(&rules_of_web(
+        "
   - route:
     - {destination: {host: web, subset: v1}, weight: 80}
     - {destination: {host: web, subset: v2}, weight: 20}
-"));
+",
+    ));
     let backends = versions(&world);
     let mut client = world.dial_to(WEB, HTTP);
     for _ in 0..2000 {
@@ -103,14 +101,16 @@ fn without_a_route_all_endpoints_are_used() {
 
 #[test]
 fn rewrites_and_header_changes_reach_the_server_and_the_client() {
-    let world = World::routed(&web("
+    let world = World::routed(&rules_of_web(
+        "
   - match: [{uri: {prefix: /api/}}]
     rewrite: {uri: /v9/, authority: inside.example}
     headers:
       request: {set: {x-set: rule}, add: {x-more: b}, remove: [x-secret]}
       response: {set: {x-answer: dressed}, remove: [server]}
     route: [{destination: {host: web, subset: v1}}]
-"));
+",
+    ));
     let backend = Backend::http(&world.v1, APP, |_| {
         b"HTTP/1.1 200 OK\r\nserver: app\r\ncontent-length: 0\r\n\r\n".to_vec()
     });
@@ -133,13 +133,15 @@ fn rewrites_and_header_changes_reach_the_server_and_the_client() {
 
 #[test]
 fn redirects_and_direct_responses_are_answered_without_a_server() {
-    let world = World::routed(&web("
+    let world = World::routed(&rules_of_web(
+        "
   - match: [{uri: {prefix: /old}}]
     redirect: {uri: /new, authority: shop.example, redirectCode: 302}
   - match: [{uri: {exact: /hello}}]
     directResponse: {status: 418, body: {string: \"short and stout\"}}
   - route: [{destination: {host: web}}]
-"));
+",
+    ));
     let backends = versions(&world);
     let mut client = world.dial_to(WEB, HTTP);
     let answer = client.get("/old/x");
@@ -165,14 +167,16 @@ fn redirects_and_direct_responses_are_answered_without_a_server() {
 
 #[test]
 fn what_has_no_route_no_subset_no_endpoint_or_no_server_says_so() {
-    let world = World::routed(&web("
+    let world = World::routed(&rules_of_web(
+        "
   - match: [{uri: {prefix: /gone}}]
     route: [{destination: {host: web, subset: gone}}]
   - match: [{uri: {prefix: /nobody}}]
     route: [{destination: {host: nobody}}]
   - match: [{uri: {prefix: /dead}}]
     route: [{destination: {host: web, subset: v1}}]
-"));
+",
+    ));
     let mut client = world.dial_to(WEB, HTTP);
     let cases = [
         ("/x", 404, "route_not_found", "NR"),
@@ -218,7 +222,7 @@ fn opaque_connections_to_nobody_are_reset_at_once() {
 fn new_weights_take_over_in_the_middle_of_traffic_without_an_error() {
     let split = |v1: u32| {
         let v2 = 100 - v1;
-        web(&format!(
+        rules_of_web(&format!(
             "
   - route:
     - {{destination: {{host: web, subset: v1}}, weight: {v1}}}

@@ -171,6 +171,14 @@ impl World {
     }
 }
 
+/// A VirtualService of `web` with these rules.
+pub(crate) fn rules_of_web(rules: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\n\
+         metadata: {{name: web, namespace: shop}}\nspec:\n  hosts: [web]\n  http:\n{rules}"
+    )
+}
+
 /// An answer with a body of known length.
 pub(crate) fn ok(body: &str) -> Vec<u8> {
     let length = body.len();
