@@ -1,10 +1,12 @@
 //! HTTP: one pipeline for every request, whatever connection it came on (docs/guide/request.md).
 //!
 //! server (downstream connection) → exchange (route, attempts, retries) → attempt (one request on one upstream
-//! connection) → forward (bodies both ways) → record. No layer is hidden: a stack trace names the phase.
+//! connection) → deliver (the answer, bodies both ways) → record. No layer is hidden: a stack trace names the phase.
 
 pub(crate) mod attempt;
+mod attempts;
 pub(crate) mod body;
+mod deliver;
 pub(crate) mod exchange;
 pub(crate) mod forward;
 pub(crate) mod mirror;
