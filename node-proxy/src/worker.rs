@@ -1,6 +1,7 @@
 //! One data-path thread: a current-thread runtime on which everything is `Rc` and nothing is `Send` (contracts.md §9.1).
 //!
-//! Every connection is one task. A panic ends that task alone. A pod that goes takes its tasks with it.
+//! Every connection is one task. A panic ends that task alone. A pod that goes takes its tasks with it. How connections
+//! are accepted and spread over the workers is in `accept`, how they are counted in `count`.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -10,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -18,9 +18,8 @@ use weft_decide::Prepared;
 use weft_decide::lb::LocalState;
 use weft_observe::Shard;
 
-use crate::config::MAX_CONNECTIONS_PER_POD;
 use crate::counters::Counters;
-use crate::l4::{self, Accepted, Direction};
+use crate::l4::Direction;
 use crate::l7::mirror::Mirrors;
 use crate::l7::pool::Pool;
 use crate::net::buffer::BufferPool;
@@ -29,12 +28,13 @@ use crate::pods::directory::{Directory, Pods};
 use crate::record::{AccessLogs, Edges};
 use crate::tables::Current;
 
+mod accept;
+mod count;
+
+pub(crate) use count::{Inside, Open};
+
 /// Between two sweeps of idle upstream connections.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
-/// A worker takes a connection itself unless it has this many more than the least loaded one …
-const SPREAD_SLACK: usize = 16;
-/// … and also this many times as many (in halves: 3 = 1.5 times).
-const SPREAD_HALVES: usize = 3;
 
 /// What all threads share.
 pub(crate) struct Shared {
@@ -195,64 +195,6 @@ impl Worker {
         abort
     }
 
-    /// Takes a connection that `pod`'s listener has accepted, here or on a less loaded worker.
-    fn place(self: &Rc<Self>, pod: &Arc<Pod>, direction: Direction, stream: tokio::net::TcpStream) {
-        if !pod.enter(MAX_CONNECTIONS_PER_POD) {
-            self.shared.counters.refused_connections.inc();
-            crate::net::reset_on_close(&stream);
-            return;
-        }
-        let least = self.least_loaded();
-        let open = Open::new(Arc::clone(&self.shared), least, Arc::clone(pod));
-        if least == self.id {
-            return self.carry(open, direction, stream);
-        }
-        let Ok(stream) = stream.into_std() else {
-            return;
-        };
-        let command = Command::Carry {
-            open,
-            direction,
-            stream,
-        };
-        if let Some(worker) = self.shared.workers.get(least) {
-            // A worker that is gone means the process is going; the stream closes with the command.
-            let _ = worker.send(command);
-        }
-    }
-
-    fn carry(self: &Rc<Self>, open: Open, direction: Direction, stream: tokio::net::TcpStream) {
-        crate::net::prepare(&stream);
-        let worker = Rc::clone(self);
-        let pod = Arc::clone(&open.pod);
-        let accepted = Accepted {
-            worker,
-            pod: Arc::clone(&pod),
-            direction,
-            _open: open,
-        };
-        let _ = self.spawn_for(&pod, move || l4::serve(accepted, stream));
-    }
-
-    /// This worker, unless another has so much less to do that passing a connection on pays.
-    fn least_loaded(&self) -> usize {
-        let loads = &self.shared.load;
-        let load = |id: usize| {
-            loads
-                .get(id)
-                .map_or(0, |count| count.load(Ordering::Relaxed))
-        };
-        let mine = load(self.id);
-        let Some(least) = (0..loads.len()).min_by_key(|id| load(*id)) else {
-            return self.id;
-        };
-        if mine * 2 > load(least) * SPREAD_HALVES + SPREAD_SLACK * 2 {
-            least
-        } else {
-            self.id
-        }
-    }
-
     fn command(self: &Rc<Self>, command: Command) {
         match command {
             Command::Listen {
@@ -287,50 +229,6 @@ impl Worker {
                 self.stop_accepting();
                 // Who waits for it may have lost patience.
                 let _ = done.send(());
-            }
-        }
-    }
-
-    fn listen(
-        self: &Rc<Self>,
-        pod: &Arc<Pod>,
-        outbound: std::net::TcpListener,
-        inbound: std::net::TcpListener,
-    ) -> std::io::Result<()> {
-        if self.draining() {
-            return Err(std::io::Error::other("this proxy is draining"));
-        }
-        let outbound = TcpListener::from_std(outbound)?;
-        let inbound = TcpListener::from_std(inbound)?;
-        for (direction, listener) in [
-            (Direction::Outbound, outbound),
-            (Direction::Inbound, inbound),
-        ] {
-            let (worker, pod) = (Rc::clone(self), Arc::clone(pod));
-            let accepting = self.spawn_for(&Arc::clone(&pod), move || {
-                worker.accept(pod, direction, listener)
-            });
-            self.accepting.borrow_mut().push(accepting);
-        }
-        Ok(())
-    }
-
-    /// Accepts for ever: no error of one connection, and no lack of descriptors or memory, ends it.
-    async fn accept(self: Rc<Self>, pod: Arc<Pod>, direction: Direction, listener: TcpListener) {
-        let mut pause = ACCEPT_PAUSE_FIRST;
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    pause = ACCEPT_PAUSE_FIRST;
-                    self.place(&pod, direction, stream);
-                }
-                Err(error) if is_of_one_connection(&error) => {}
-                Err(error) => {
-                    self.shared.counters.accept_errors.inc();
-                    tracing::warn!(pod = %pod.uid, %error, "cannot accept; connections wait in the backlog");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(ACCEPT_PAUSE_MOST);
-                }
             }
         }
     }
@@ -371,77 +269,6 @@ impl Worker {
         self.shared
             .counters
             .idle_upstreams(self.id, self.upstreams.len());
-    }
-}
-
-/// First pause of an accept loop that lacks descriptors or memory.
-const ACCEPT_PAUSE_FIRST: Duration = Duration::from_millis(100);
-/// Longest pause of such a loop.
-const ACCEPT_PAUSE_MOST: Duration = Duration::from_secs(1);
-
-/// Errors that concern the connection that was to be accepted and not the listener (accept(2)).
-fn is_of_one_connection(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
-    )
-}
-
-/// Counts one open connection from its acceptance to its end, on its way between workers too.
-pub(crate) struct Open {
-    shared: Arc<Shared>,
-    /// Worker that carries it.
-    worker: usize,
-    pod: Arc<Pod>,
-}
-
-impl Open {
-    /// Counts a connection that `pod` has let in.
-    fn new(shared: Arc<Shared>, worker: usize, pod: Arc<Pod>) -> Self {
-        if let Some(load) = shared.load.get(worker) {
-            load.fetch_add(1, Ordering::Relaxed);
-        }
-        Self {
-            shared,
-            worker,
-            pod,
-        }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        if let Some(load) = self.shared.load.get(self.worker) {
-            load.fetch_sub(1, Ordering::Relaxed);
-        }
-        if self.pod.leave() {
-            // The control thread outlives the workers.
-            let _ = self.shared.idle.send(self.pod.uid.clone());
-        }
-    }
-}
-
-/// Counts one upstream connection in the namespace it was opened in: a pod is released only after the last one.
-pub(crate) struct Inside {
-    shared: Arc<Shared>,
-    pub(crate) pod: Arc<Pod>,
-}
-
-impl Inside {
-    /// Counts a connection that is about to be opened.
-    pub(crate) fn new(shared: Arc<Shared>, pod: Arc<Pod>) -> Self {
-        pod.open_inside();
-        Self { shared, pod }
-    }
-}
-
-impl Drop for Inside {
-    fn drop(&mut self) {
-        if self.pod.close_inside() {
-            // As above.
-            let _ = self.shared.idle.send(self.pod.uid.clone());
-        }
     }
 }
 
