@@ -51,7 +51,10 @@ pub async fn run_until(config: Config, shutdown: CancellationToken) -> anyhow::R
     let metrics = Metrics::new(&registry)?;
     let readiness = Readiness::default();
     let nodes = Nodes::default();
-    let tasks = TaskTracker::new();
+    let tasks = Tasks {
+        tracker: TaskTracker::new(),
+        shutdown: shutdown.clone(),
+    };
 
     let origin = config.from()?;
     let (manifests, changes) = source::channel();
@@ -63,30 +66,23 @@ pub async fn run_until(config: Config, shutdown: CancellationToken) -> anyhow::R
     let grpc = listen("--listen", config.listen).await?;
     let http = listen("--metrics-listen", config.metrics_listen).await?;
     let (told, list) = watch::channel(Vec::new());
-    tasks.spawn(shutdown.clone().run_until_cancelled_owned(uncaptured::run(
-        handle.clone(),
-        nodes.clone(),
-        told,
-    )));
+    tasks.spawn_endless(uncaptured::run(handle.clone(), nodes.clone(), told));
     let (door, seats) = match origin {
         From::Directories(directories) => {
             let directories = Directories::open(&directories)?;
-            tasks.spawn(source::run(directories, manifests, shutdown.clone()));
+            tasks
+                .tracker
+                .spawn(source::run(directories, manifests, shutdown.clone()));
             (Door::Open, lease::alone())
         }
         From::Cluster(access) => {
             let client = access.client(READ_TIMEOUT, NO_ACCESS).await?;
             let carried = Carried::default();
             let cluster = Cluster::new(client.clone(), carried.clone());
-            tasks.spawn(source::run(cluster, manifests, shutdown.clone()));
-            let seats = elect(&config, client.clone(), &handle, (&tasks, &shutdown));
-            let events = Events {
-                client: client.clone(),
-                list: list.clone(),
-                seats: seats.clone(),
-                identity: config.identity(),
-            };
-            tasks.spawn(shutdown.clone().run_until_cancelled_owned(events.run()));
+            tasks
+                .tracker
+                .spawn(source::run(cluster, manifests, shutdown.clone()));
+            let seats = elect(&config, client.clone(), &handle, &tasks);
             let writer = Writer {
                 client: client.clone(),
                 pipeline: handle.clone(),
@@ -95,16 +91,12 @@ pub async fn run_until(config: Config, shutdown: CancellationToken) -> anyhow::R
                 seats: seats.clone(),
                 namespace: config.namespace.clone(),
             };
-            tasks.spawn(shutdown.clone().run_until_cancelled_owned(writer.run()));
+            report(&config, writer, list.clone(), &tasks);
             let tokens = Tokens::new(client, &config.namespace, &config.node_accounts);
             (Door::Tokens(Box::new(tokens)), seats)
         }
     };
-    tasks.spawn(
-        shutdown
-            .clone()
-            .run_until_cancelled_owned(pipeline.run(changes)),
-    );
+    tasks.spawn_endless(pipeline.run(changes));
     let router = pages(
         &handle,
         &nodes,
@@ -112,7 +104,9 @@ pub async fn run_until(config: Config, shutdown: CancellationToken) -> anyhow::R
         Exposition::new(registry, Vec::new()),
         readiness,
     );
-    tasks.spawn(serve(http, Arc::new(router), shutdown.clone()));
+    tasks
+        .tracker
+        .spawn(serve(http, Arc::new(router), shutdown.clone()));
 
     let mesh = Mesh {
         pipeline: handle,
@@ -121,19 +115,28 @@ pub async fn run_until(config: Config, shutdown: CancellationToken) -> anyhow::R
         seats,
     };
     tracing::info!(grpc = %config.listen, metrics = %config.metrics_listen, "listening");
-    let served = push::server::serve(grpc, mesh, door, shutdown.clone()).await;
-    tasks.close();
-    tasks.wait().await;
+    let served = push::server::serve(grpc, mesh, door, shutdown).await;
+    tasks.tracker.close();
+    tasks.tracker.wait().await;
     served.context("the gRPC server has ended")
 }
 
+/// What runs beside the gRPC server and is waited for at the end.
+struct Tasks {
+    tracker: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl Tasks {
+    /// Runs what has no end of its own until the shutdown.
+    fn spawn_endless(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let ended = self.shutdown.clone().run_until_cancelled_owned(task);
+        self.tracker.spawn(ended);
+    }
+}
+
 /// Takes part in the election; what this replica is.
-fn elect(
-    config: &Config,
-    client: Client,
-    pipeline: &pipeline::Handle,
-    (tasks, shutdown): (&TaskTracker, &CancellationToken),
-) -> Seats {
+fn elect(config: &Config, client: Client, pipeline: &pipeline::Handle, tasks: &Tasks) -> Seats {
     let (seat, seats) = watch::channel(Seat::Follows { leader: None });
     let election = Election::new(
         client,
@@ -142,8 +145,22 @@ fn elect(
         config.address(),
         pipeline.clone(),
     );
-    tasks.spawn(election.run(seat, shutdown.clone()));
+    tasks
+        .tracker
+        .spawn(election.run(seat, tasks.shutdown.clone()));
     seats
+}
+
+/// Tells the cluster what became of its objects: their status, and events about pods that are not captured.
+fn report(config: &Config, writer: Writer, uncaptured: uncaptured::List, tasks: &Tasks) {
+    let events = Events {
+        client: writer.client.clone(),
+        list: uncaptured,
+        seats: writer.seats.clone(),
+        identity: config.identity(),
+    };
+    tasks.spawn_endless(events.run());
+    tasks.spawn_endless(writer.run());
 }
 
 /// What people and `weft` can ask.

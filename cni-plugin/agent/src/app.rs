@@ -50,23 +50,9 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let metrics = Rc::new(Metrics::register(&registry)?);
     let readiness = Readiness::default();
     let (tables_ready, plugin_ready) = (readiness.part("tables"), readiness.part("plugin"));
-    let leave = config.leave.then(|| {
-        tracing::info!("leaving: all pods of this node go out of the mesh");
-        Leave::new(
-            readiness.part("released"),
-            [&config.run_dir, &config.state_dir],
-        )
-    });
+    let leave = leave(&config, &readiness);
 
-    let client = ClientConfig {
-        token_file: config.token_file.clone(),
-        operator: config.operator.clone(),
-        node: config.node_name.clone(),
-        kind: NodeKind::Agent,
-        state_dir: config.state_dir.clone(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    };
-    let handle = weft_tables::start(client, shutdown.clone())?;
+    let handle = weft_tables::start(client(&config), shutdown.clone())?;
     let (bound, tables) = watch::channel(Arc::new(Bound::default()));
     spawn_local(follow(
         handle.clone(),
@@ -74,36 +60,9 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         ListFile::new(&config.state_dir),
         (tables_ready, config.leave),
     ));
+    let pods = pods(&config, tables.clone(), rules).await?;
+    answer_peers(&config.run_dir, &pods, &metrics, &shutdown)?;
 
-    let records = Records::open(&config.run_dir).context("cannot make the directory of records")?;
-    let roots = ScanRoots {
-        named: config.netns_dir.clone(),
-        ..ScanRoots::default()
-    };
-    let pods = Rc::new(Pods::new(
-        tables.clone(),
-        Rc::new(Handover::new()),
-        Kernel::new(rules),
-        records,
-        roots,
-    ));
-    pods.recover()
-        .await
-        .map_err(|trouble| anyhow::anyhow!("{trouble}"))?;
-
-    let proxies = Listener::bind(&config.run_dir.join("agent.sock"))?;
-    let plugin = Listener::bind(&config.run_dir.join("cni.sock"))?;
-    spawn_local(handover::serve::serve(
-        proxies,
-        Rc::clone(&pods),
-        shutdown.clone(),
-    ));
-    spawn_local(cni::serve(
-        plugin,
-        Rc::clone(&pods),
-        Rc::clone(&metrics),
-        shutdown.clone(),
-    ));
     let page = Arc::new(Mutex::new(String::from("[]")));
     spawn_local(enrol(
         Rc::clone(&pods),
@@ -111,29 +70,17 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         (Arc::clone(&page), leave.clone(), handle.clone()),
         shutdown.clone(),
     ));
-    spawn_local(patrol::run(
-        Rc::clone(&pods),
-        Rc::clone(&metrics),
-        shutdown.clone(),
-    ));
+    spawn_local(patrol::run(pods, Rc::clone(&metrics), shutdown.clone()));
     let installation = Arc::new(Mutex::new(String::from("{}")));
-    let places = Places {
-        plugin: config.plugin,
-        bin_dir: config.cni_bin_dir,
-        conf_dir: config.cni_conf_dir,
-        run_dir: config.run_dir,
-        state_dir: config.state_dir,
-        leave: config.leave,
-    };
+    let listen = config.metrics_listen;
     spawn_local(installer::run(
-        places,
+        places(config),
         tables,
         plugin_ready,
         (metrics, Arc::clone(&installation)),
         shutdown.clone(),
     ));
 
-    let listen = config.metrics_listen;
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("--metrics-listen {listen}"))?;
@@ -143,6 +90,92 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         .get("/debug/pods", text_of(page))
         .get("/debug/installation", text_of(installation));
     weft_service::http::serve(listener, Arc::new(router), shutdown).await;
+    save(&handle).await;
+    if let Some(leave) = leave {
+        leave.finish();
+    }
+    Ok(())
+}
+
+/// What takes all pods out of the mesh, where that is what this agent was started for.
+fn leave(config: &Config, readiness: &Readiness) -> Option<Rc<Leave>> {
+    config.leave.then(|| {
+        tracing::info!("leaving: all pods of this node go out of the mesh");
+        Leave::new(
+            readiness.part("released"),
+            [&config.run_dir, &config.state_dir],
+        )
+    })
+}
+
+/// How this node's tables are asked for.
+fn client(config: &Config) -> ClientConfig {
+    ClientConfig {
+        token_file: config.token_file.clone(),
+        operator: config.operator.clone(),
+        node: config.node_name.clone(),
+        kind: NodeKind::Agent,
+        state_dir: config.state_dir.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// All pods of the node, with what an agent before this one has left behind.
+async fn pods(
+    config: &Config,
+    tables: watch::Receiver<Arc<Bound>>,
+    rules: Arc<dyn RuleBackend>,
+) -> anyhow::Result<Rc<Pods>> {
+    let records = Records::open(&config.run_dir).context("cannot make the directory of records")?;
+    let roots = ScanRoots {
+        named: config.netns_dir.clone(),
+        ..ScanRoots::default()
+    };
+    let kernel = Kernel::new(rules);
+    let pods = Pods::new(tables, Rc::new(Handover::new()), kernel, records, roots);
+    pods.recover()
+        .await
+        .map_err(|trouble| anyhow::anyhow!("{trouble}"))?;
+    Ok(Rc::new(pods))
+}
+
+/// Answers proxies and plugin on their sockets.
+fn answer_peers(
+    run_dir: &Path,
+    pods: &Rc<Pods>,
+    metrics: &Rc<Metrics>,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    let proxies = Listener::bind(&run_dir.join("agent.sock"))?;
+    let plugin = Listener::bind(&run_dir.join("cni.sock"))?;
+    spawn_local(handover::serve::serve(
+        proxies,
+        Rc::clone(pods),
+        shutdown.clone(),
+    ));
+    spawn_local(cni::serve(
+        plugin,
+        Rc::clone(pods),
+        Rc::clone(metrics),
+        shutdown.clone(),
+    ));
+    Ok(())
+}
+
+/// Where the plugin is installed.
+fn places(config: Config) -> Places {
+    Places {
+        plugin: config.plugin,
+        bin_dir: config.cni_bin_dir,
+        conf_dir: config.cni_conf_dir,
+        run_dir: config.run_dir,
+        state_dir: config.state_dir,
+        leave: config.leave,
+    }
+}
+
+/// Waits until the last good tables are on disk.
+async fn save(handle: &Handle) {
     if tokio::time::timeout(STOP_DEADLINE, handle.stopped())
         .await
         .is_err()
@@ -151,10 +184,6 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
             "stopped before the last good tables were on disk; the ones before them are"
         );
     }
-    if let Some(leave) = leave {
-        leave.finish();
-    }
-    Ok(())
 }
 
 /// A page whose text somebody else keeps.
