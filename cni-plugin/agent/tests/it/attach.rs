@@ -1,14 +1,14 @@
 //! ADD, CHECK, DEL of single pods.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 use weft_model::pod::Mode;
 use weft_wire::pod::{ToAgent, ToProxy};
 
 use crate::proxy::{Manner, Proxy};
-use crate::world::{World, command, echo, greeting, inside, ping, pod};
+use crate::world::{World, command, echo, eventually, greeting, inside, ping, pod};
 
 fn enabled(world: &World, names: &[&str]) {
     world.operator.publish(|pods| {
@@ -120,7 +120,7 @@ fn a_flush_by_the_application_shows_in_check_and_add_repairs_it() {
 
     // And without anybody asking, a little later.
     inside(&web.netns, command("iptables", &["-t", "nat", "-F"]));
-    crate::world::within(std::time::Duration::from_secs(25), "it is repaired", || {
+    eventually("it is repaired", || {
         web.rules().matches("-j WEFT_IN").count() == 2
     });
     assert!(world.metric("weft_agent_repairs_total") >= 1.0);
@@ -131,14 +131,12 @@ fn without_a_proxy_a_pod_of_the_mesh_waits_and_nothing_is_left_of_the_attempt() 
     let world = World::start("1.0.0");
     enabled(&world, &["web"]);
     let mut web = world.sandbox("shop", "web", "c-web");
-    let begun = Instant::now();
     let error = world.chain("ADD", &mut web).unwrap_err();
     assert_eq!(error["code"], 11, "{error}");
     assert!(
         error["msg"].as_str().unwrap().contains("no weft-proxy"),
         "{error}"
     );
-    assert!(begun.elapsed() < Duration::from_secs(6));
     web.assert_clean();
     world.chain("DEL", &mut web).unwrap();
     // With a proxy there it gets in.

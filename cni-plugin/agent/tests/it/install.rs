@@ -4,14 +4,10 @@ use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::world::{World, eventually, within};
-
-/// A war takes five seconds of a machine that has nothing else to do.
-const MINUTE: Duration = Duration::from_secs(60);
+use crate::world::{World, eventually};
 
 fn own(world: &World) -> Option<Value> {
     let text = fs::read(world.path("conf/00-weft.conflist")).ok()?;
@@ -93,7 +89,7 @@ fn a_stopped_agent_leaves_everything_in_place() {
 /// Undoes what the agent did, as soon as it is done, until the agent calls it a war.
 fn war(world: &World, undo: impl Fn(&Path)) -> String {
     let path = world.path("conf/00-weft.conflist");
-    within(MINUTE, "the agent calls it a war", || {
+    eventually("the agent calls it a war", || {
         undo(&path);
         world.metric("weft_agent_conflist{state=\"contested\"}") == 1.0
     });
@@ -111,7 +107,7 @@ fn who_keeps_removing_it_is_noticed_and_it_is_there_all_the_same() {
     });
     assert!(page.contains("keeps removing"), "{page}");
     assert!(world.log().contains("keeps removing"));
-    within(MINUTE, "it comes back", || own(&world).is_some());
+    eventually("it comes back", || own(&world).is_some());
     // Five in a war of five seconds, not one for each removal.
     assert!(world.metric("weft_agent_conflist_writes") < 60.0);
 }
@@ -123,7 +119,7 @@ fn cilium_is_named_with_the_value_to_set() {
         let _ = fs::rename(path, path.with_extension("conflist.cilium_bak"));
     });
     assert!(page.contains("cni.exclusive=false"), "{page}");
-    within(MINUTE, "ours is back and its backup gone", || {
+    eventually("ours is back and its backup gone", || {
         own(&world).is_some() && !world.path("conf/00-weft.conflist.cilium_bak").exists()
     });
 }
@@ -145,7 +141,7 @@ fn who_chains_itself_into_ours_is_named() {
         }
     });
     assert!(page.contains("istio-cni"), "{page}");
-    within(MINUTE, "ours is as it was", || {
+    eventually("ours is as it was", || {
         own(&world).is_some_and(|list| list["plugins"].as_array().unwrap().len() == 2)
     });
 }
@@ -159,7 +155,7 @@ fn a_primary_that_is_written_again_and_again_is_followed_at_leisure_and_named() 
         world.primary("1.0.0", mtu.get());
     });
     assert!(page.contains("10-bridge.conflist"), "{page}");
-    within(MINUTE, "the last content is followed", || {
+    eventually("the last content is followed", || {
         own(&world).is_some_and(|list| list["plugins"][0]["mtu"] == mtu.get())
     });
 }
@@ -175,14 +171,14 @@ fn another_primary_that_comes_first_is_followed_without_a_quarrel() {
         world.path("conf/05-cilium.conflist"),
     )
     .unwrap();
-    within(MINUTE, "it is derived from the first one", || {
+    eventually("it is derived from the first one", || {
         own(&world).is_some_and(|list| list["plugins"][0]["mtu"] == 1400)
     });
     // As Cilium does with those that are not its own.
     let bridge = world.path("conf/10-bridge.conflist");
     fs::rename(&bridge, bridge.with_extension("conflist.cilium_bak")).unwrap();
     fs::remove_file(world.path("bin/weft-cni")).unwrap();
-    within(MINUTE, "a plugin that was removed is back", || {
+    eventually("a plugin that was removed is back", || {
         world.path("bin/weft-cni").exists()
     });
     world.wait_ready();

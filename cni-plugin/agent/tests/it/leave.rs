@@ -1,14 +1,13 @@
 //! Weft is taken off a node, and pods that the runtime has forgotten.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use weft_model::pod::Mode;
 use weft_wire::pod::ToProxy;
 
 use crate::proxy::{Manner, Proxy};
-use crate::world::{World, echo, eventually, greeting, ping, pod, within};
+use crate::world::{World, echo, eventually, greeting, ping, pod};
 
 #[test]
 fn an_orderly_removal_lets_connections_end_and_leaves_nothing() {
@@ -41,7 +40,7 @@ fn an_orderly_removal_lets_connections_end_and_leaves_nothing() {
     );
     drop(stream);
     // A second proxy may still be on its way back with connections of the pod.
-    within(Duration::from_secs(30), "the agent is done", || {
+    eventually("the agent is done", || {
         world.get("/healthz/ready").starts_with("HTTP/1.1 200")
     });
     web.assert_clean();

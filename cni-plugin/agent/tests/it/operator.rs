@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
@@ -11,6 +10,8 @@ use weft_model::pod::LocalPod;
 use weft_model::table::Tables;
 use weft_wire::table::rpc::{Caller, FromNode, Serve, ToNode, service};
 use weft_wire::table::{NodeMessage, OperatorMessage, parts};
+
+use crate::world::PATIENCE;
 
 pub(crate) struct Operator {
     pub(crate) address: SocketAddr,
@@ -64,7 +65,7 @@ impl Operator {
         let number = self.pods.borrow().0;
         let mut acked = self.acked.clone();
         let waited = async {
-            tokio::time::timeout(Duration::from_secs(5), acked.wait_for(|n| *n >= number))
+            tokio::time::timeout(PATIENCE, acked.wait_for(|n| *n >= number))
                 .await
                 .map(drop)
         };
@@ -72,7 +73,7 @@ impl Operator {
             .as_ref()
             .unwrap()
             .block_on(waited)
-            .expect("the agent acknowledges the tables within 5 s");
+            .expect("the agent acknowledges the tables");
     }
 
     /// Changes the pods without waiting: the agent may be dead.

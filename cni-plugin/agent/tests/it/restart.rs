@@ -1,7 +1,7 @@
 //! Agent and proxy die, in every order.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use std::os::fd::AsFd;
 use weft_model::pod::Mode;
@@ -9,7 +9,7 @@ use weft_netns::{recv_with_fds, send_with_fds, seqpacket_connect, set_nonblockin
 use weft_wire::pod::{ToAgent, ToProxy, VERSION};
 
 use crate::proxy::{Manner, Proxy};
-use crate::world::{World, echo, eventually, greeting, ping, pod};
+use crate::world::{PATIENCE, World, echo, eventually, greeting, ping, pod};
 
 fn shop(world: &World, names: &[&str]) {
     world.operator.publish(|pods| {
@@ -57,9 +57,7 @@ fn with_the_agent_dead_pods_of_the_mesh_wait_others_pass_and_del_succeeds() {
     let mut stranger = world.sandbox("tools", "new", "c-new");
     world.chain("ADD", &mut stranger).unwrap();
 
-    let begun = Instant::now();
     world.chain("DEL", &mut web).unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(1));
 }
 
 #[test]
@@ -127,9 +125,7 @@ fn with_the_proxy_dead_connections_wait_for_the_next_one() {
         .unwrap();
     assert_eq!(greeting(&mut waiting), "", "nothing bypasses");
     let next = Proxy::start(&world.run_dir(), Manner::Acks);
-    waiting
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .unwrap();
+    waiting.set_read_timeout(Some(PATIENCE)).unwrap();
     assert!(!greeting(&mut waiting).is_empty());
     assert_eq!(next.relayed("uid-web"), 1);
 }

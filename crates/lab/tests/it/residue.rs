@@ -34,7 +34,7 @@ fn victim() {
         .unwrap();
     runtime.block_on(async {
         let lab = Lab::up(config).await.unwrap();
-        lab.settled(Duration::from_secs(30)).await.unwrap();
+        lab.settled(crate::room::DEADLINE).await.unwrap();
         println!("\nroom={}", room.directory().display());
         std::future::pending::<()>().await;
     });
@@ -107,7 +107,7 @@ fn assert_nothing_left(directory: &Path) {
     while directory.exists() || !processes(directory).is_empty() {
         let left = processes(directory);
         assert!(
-            started.elapsed() < Duration::from_secs(10),
+            started.elapsed() < crate::room::DEADLINE,
             "{directory:?} is left, {left:?}"
         );
         std::thread::sleep(Duration::from_millis(10));

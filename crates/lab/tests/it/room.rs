@@ -8,7 +8,7 @@ use weft_lab::isolate::{Side, enter_test};
 use weft_lab::{Lab, LabConfig};
 
 /// Generous: a loaded machine starts a dozen pods in it.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Runs `body` with a lab of two nodes without the mesh; `test` is the test's own path.
 pub(crate) fn lab<F: Future<Output = ()>>(

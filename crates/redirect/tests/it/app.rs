@@ -10,7 +10,7 @@ use socket2::SockRef;
 use weft_netns::Netns;
 
 /// No step of a conversation takes this long unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(30);
 const GOODBYE: &str = "bye\n";
 
 /// The application, until it is dropped.

@@ -16,14 +16,14 @@ pub(crate) fn ping(ns: &Netns, to: IpAddr) -> io::Result<()> {
         (Protocol::ICMPV6, 128, 129)
     };
     let mut socket = raw(ns, to, protocol)?;
-    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+    socket.set_read_timeout(Some(Duration::from_secs(30)))?;
     let mut message = [request, 0, 0, 0, 0x57, 0xef, 0, 1];
     if to.is_ipv4() {
         let sum = checksum(&message);
         message[2..4].copy_from_slice(&sum.to_be_bytes());
     }
     socket.send_to(&message, &SocketAddr::new(to, 0).into())?;
-    let until = Instant::now() + Duration::from_secs(5);
+    let until = Instant::now() + Duration::from_secs(30);
     let mut buf = [0; 256];
     while Instant::now() < until {
         let n = socket.read(&mut buf)?;

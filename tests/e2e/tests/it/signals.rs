@@ -91,7 +91,7 @@ impl Prometheus {
 
     /// The value of a query with one result, once `good` holds for it.
     async fn until(&self, query: &str, good: impl Fn(f64) -> bool) -> f64 {
-        let deadline = Instant::now() + Duration::from_secs(45);
+        let deadline = Instant::now() + weft_e2e::DEADLINE;
         loop {
             let results = self.query(query).await;
             let value = results
