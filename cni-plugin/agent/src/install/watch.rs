@@ -230,42 +230,44 @@ impl Keeper {
             );
             return Ok(State::Waiting);
         }
-        let path = self.places.conf_dir.join(name);
+        let next = Written {
+            path: self.places.conf_dir.join(name),
+            text,
+            primary,
+        };
         self.throttled = false;
         let there = own.iter().find(|source| source.name == name);
-        if there.is_none_or(|source| source.text != text) {
+        if there.is_none_or(|source| source.text != next.text) {
             if self.last_write.is_some_and(|at| at.elapsed() < THROTTLE) {
                 self.throttled = true;
                 let state = self.state();
                 let is_away = there.is_none() && state == State::Installed;
                 return Ok(if is_away { State::Waiting } else { state });
             }
-            let next = Written {
-                path: path.clone(),
-                text: text.clone(),
-                primary: primary.clone(),
-            };
             self.count(&next, there, &names);
-            for backup in war::backups(&names) {
-                let _ = fs::remove_file(self.places.conf_dir.join(backup));
-            }
-            put(&self.places.conf_dir.join(&primary), &path, &text)?;
-            self.last_write = Some(Instant::now());
-            if self.state() == State::Installed {
-                let text = format!("{} installed, derived from {primary}", path.display());
-                self.say(&text, false);
-            }
+            self.write(&next, &names)?;
         }
-        self.written = Some(Written {
-            path,
-            text,
-            primary,
-        });
+        self.written = Some(next);
         // An older name of ours would be read by nobody, but it would mislead people.
         for source in own.iter().filter(|source| source.name != name) {
             let _ = fs::remove_file(self.places.conf_dir.join(&source.name));
         }
         Ok(self.state())
+    }
+
+    /// Puts our conflist there, in the place of backups that another installer made of it.
+    fn write(&mut self, next: &Written, names: &[String]) -> io::Result<()> {
+        let conf_dir = &self.places.conf_dir;
+        for backup in war::backups(names) {
+            let _ = fs::remove_file(conf_dir.join(backup));
+        }
+        put(&conf_dir.join(&next.primary), &next.path, &next.text)?;
+        self.last_write = Some(Instant::now());
+        if self.state() == State::Installed {
+            let (path, primary) = (next.path.display(), &next.primary);
+            self.say(&format!("{path} installed, derived from {primary}"), false);
+        }
+        Ok(())
     }
 
     /// The runtime finds the primary's file first again. The binary stays: see `leave`.

@@ -39,30 +39,7 @@ pub(crate) fn of_policy(
     let mut add = |code, part: &str, message: String| {
         findings.add(code, subject, &format!("{field}{part}"), message);
     };
-    let mut origins = Vec::new();
-    for (index, text) in given.allow_origins.iter().enumerate() {
-        match comparison(text) {
-            Ok(origin) => origins.push(origin),
-            Err(message) => {
-                let part = format!(".allowOrigins[{index}]");
-                add(
-                    Code::InvalidCors,
-                    &part,
-                    format!("{message}; the origin is not allowed"),
-                );
-            }
-        }
-    }
-    if !given.allow_origin.is_empty() {
-        let message = "allowOrigin is an old spelling; write allowOrigins: [{exact: ...}]";
-        add(Code::Deprecated, ".allowOrigin", message.to_owned());
-    }
-    if given.allow_origins.is_empty() {
-        origins.extend(given.allow_origin.iter().map(|text| match text.as_str() {
-            ALL => StringMatch::Present,
-            text => StringMatch::Exact(text.to_owned()),
-        }));
-    }
+    let origins = origins(given, &mut add);
     let forward = match given.unmatched_preflights.as_deref() {
         None | Some("UNSPECIFIED" | "FORWARD") => true,
         Some("IGNORE") => false,
@@ -93,6 +70,32 @@ pub(crate) fn of_policy(
         credentials: given.allow_credentials.unwrap_or(false),
         forward_unmatched: forward,
     }
+}
+
+/// Who may ask; the old spelling counts where the new one is absent.
+fn origins(given: &CorsPolicy, add: &mut impl FnMut(Code, &str, String)) -> Vec<StringMatch> {
+    let mut origins = Vec::new();
+    for (index, text) in given.allow_origins.iter().enumerate() {
+        match comparison(text) {
+            Ok(origin) => origins.push(origin),
+            Err(message) => {
+                let part = format!(".allowOrigins[{index}]");
+                let message = format!("{message}; the origin is not allowed");
+                add(Code::InvalidCors, &part, message);
+            }
+        }
+    }
+    if !given.allow_origin.is_empty() {
+        let message = "allowOrigin is an old spelling; write allowOrigins: [{exact: ...}]";
+        add(Code::Deprecated, ".allowOrigin", message.to_owned());
+    }
+    if given.allow_origins.is_empty() {
+        origins.extend(given.allow_origin.iter().map(|text| match text.as_str() {
+            ALL => StringMatch::Present,
+            text => StringMatch::Exact(text.to_owned()),
+        }));
+    }
+    origins
 }
 
 /// Istio's `exact: "*"` is the one comparison that does not mean what it says.

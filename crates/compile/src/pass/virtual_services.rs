@@ -201,38 +201,27 @@ fn claims<'a>(
             findings.add(Code::OnlyGateways, subject, "spec.gateways", message);
             continue;
         }
+        let claim = |specificity, host_field: &str| Claim {
+            name,
+            located,
+            visibility: Visibility::read(&spec.export_to, &name.namespace),
+            specificity,
+            host_field: host_field.to_owned(),
+        };
+        let hosts = spec.hosts.iter().enumerate();
         let mut bound = false;
-        for (index, host) in spec
-            .hosts
-            .iter()
-            .enumerate()
-            .filter(|_| !spec.http.is_empty())
-        {
-            let host_field = format!("spec.hosts[{index}]");
-            for (service, specificity) in bind(cluster, host, subject, &host_field, findings) {
+        for (index, host) in hosts.filter(|_| !spec.http.is_empty()) {
+            let field = format!("spec.hosts[{index}]");
+            for (service, specificity) in bind(cluster, host, subject, &field, findings) {
                 bound = true;
-                let visibility = Visibility::read(&spec.export_to, &name.namespace);
-                let claim = Claim {
-                    name,
-                    located,
-                    visibility,
-                    specificity,
-                    host_field: host_field.clone(),
-                };
-                claims.entry(service).or_default().push(claim);
+                let list = claims.entry(service).or_default();
+                list.push(claim(specificity, &field));
             }
         }
         if !bound {
             // Nobody obeys it, but its author wants to know what is wrong with it.
-            let visibility = Visibility::read(&spec.export_to, &name.namespace);
-            let claim = Claim {
-                name,
-                located,
-                visibility,
-                specificity: 0,
-                host_field: String::new(),
-            };
-            lower(cluster, rules, &claim, Some(&name.namespace), findings);
+            let namespace = Some(name.namespace.as_str());
+            lower(cluster, rules, &claim(0, ""), namespace, findings);
         }
     }
     claims
