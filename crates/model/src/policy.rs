@@ -23,14 +23,6 @@ pub struct ServicePolicy {
     pub by_namespace: BTreeMap<String, ClientPolicy>,
 }
 
-impl ServicePolicy {
-    /// The policy that a client of `namespace` obeys.
-    #[must_use]
-    pub fn for_namespace(&self, namespace: &str) -> &ClientPolicy {
-        self.by_namespace.get(namespace).unwrap_or(&self.default)
-    }
-}
-
 /// Policy as one client sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientPolicy {

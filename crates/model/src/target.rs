@@ -224,12 +224,6 @@ impl RequestTarget {
         &self.path_and_query
     }
 
-    /// Whether this is `OPTIONS *`.
-    #[must_use]
-    pub fn is_asterisk(&self) -> bool {
-        self.form == Form::Asterisk
-    }
-
     /// Whether this is the `host:port` of a CONNECT.
     #[must_use]
     pub fn is_authority_form(&self) -> bool {

@@ -6,16 +6,13 @@
 use std::cell::{Cell, OnceCell};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::sched::{CloneFlags, setns, unshare};
 
 /// The namespace that the calling thread is in, as a path.
 const CURRENT: &str = "/proc/thread-self/ns/net";
-
-/// Gives a socket's namespace as a new file descriptor (linux/sockios.h, which libc does not carry for gnu).
-const SIOCGSKNS: libc::c_ulong = 0x894C;
 
 thread_local! {
     /// The namespace this thread starts every outermost `run` from; opened at its first use.
@@ -85,20 +82,6 @@ impl Netns {
     /// `/proc` is not mounted, or no descriptor is free.
     pub fn current() -> io::Result<Self> {
         Self::open(Path::new(CURRENT))
-    }
-
-    /// The namespace that a socket belongs to, whoever made it.
-    ///
-    /// # Errors
-    /// The descriptor is no socket, or the caller lacks `CAP_NET_ADMIN` over its namespace.
-    pub fn of_socket(socket: BorrowedFd<'_>) -> io::Result<Self> {
-        // SAFETY: SIOCGSKNS takes no argument and returns a new descriptor or -1.
-        let fd = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSKNS) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
-        Self::from_fd(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
     /// Makes a new, empty namespace that no path leads to; it ends with its last handle, socket and process.

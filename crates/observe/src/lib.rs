@@ -1,4 +1,4 @@
-//! Facts about requests and connections, turned into Prometheus series, access log lines and trace ids.
+//! Facts about requests and connections, turned into Prometheus series, access log lines and request ids.
 //!
 //! Nothing here reads a clock, a file or a socket: time is an argument, output goes into a buffer. The hot half
 //! ([`Shard`], [`Edge`]) costs a few plain stores per request; all that is expensive happens when somebody scrapes.
@@ -20,7 +20,7 @@ mod histogram;
 mod labels;
 mod registry;
 mod render;
-pub mod trace;
+mod request_id;
 
 pub use access_log::AccessRecord;
 pub use edge::{Edge, Shard};
@@ -29,7 +29,7 @@ pub use labels::{
 };
 pub use registry::{IDLE_MILLIS, MAX_SERIES, Metrics, Settings};
 pub use render::Scrape;
-pub use trace::{RequestId, RequestIds};
+pub use request_id::{RequestId, RequestIds};
 
 pub use cells::Outcome;
 

@@ -12,6 +12,7 @@ mod pass;
 mod scan;
 mod socket;
 
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::process::Command;
 
 use weft_netns::Netns;
@@ -22,6 +23,19 @@ pub(crate) fn scratch() -> Netns {
         Netns::scratch().expect("these tests need root: a network namespace could not be made");
     ip(&ns, &["link", "set", "lo", "up"]);
     ns
+}
+
+/// Gives a socket's namespace as a new file descriptor (linux/sockios.h, which libc does not carry for gnu).
+const SIOCGSKNS: libc::c_ulong = 0x894C;
+
+/// The namespace that a socket belongs to, whoever made it.
+#[allow(unsafe_code, reason = "what is asked has no safe wrapper")]
+pub(crate) fn of_socket(socket: BorrowedFd<'_>) -> Netns {
+    // SAFETY: SIOCGSKNS takes no argument and returns a new descriptor or -1.
+    let fd = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSKNS) };
+    assert!(fd >= 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
+    Netns::from_fd(unsafe { OwnedFd::from_raw_fd(fd) }).unwrap()
 }
 
 /// Runs `ip` inside the namespace.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use weft_netns::Netns;
 
-use crate::scratch;
+use crate::{of_socket, scratch};
 
 fn here() -> weft_netns::NetnsId {
     Netns::current().unwrap().id()
@@ -65,7 +65,7 @@ fn a_socket_belongs_to_where_it_was_made() {
         .run(|| TcpListener::bind("127.0.0.1:0"))
         .unwrap()
         .unwrap();
-    assert_eq!(Netns::of_socket(listener.as_fd()).unwrap().id(), ns.id());
+    assert_eq!(of_socket(listener.as_fd()).id(), ns.id());
     let address = listener.local_addr().unwrap();
     assert!(TcpStream::connect(address).is_err());
     ns.run(|| TcpStream::connect(address)).unwrap().unwrap();

@@ -10,7 +10,7 @@ use weft_netns::{
     upstream_socket, write_sysctl,
 };
 
-use crate::{ip, scratch};
+use crate::{ip, of_socket, scratch};
 
 /// A namespace where the marks lead to loopback, as the packet rules arrange it.
 fn pod() -> Netns {
@@ -162,7 +162,7 @@ fn sockets_carry_the_mark_of_their_role_and_do_not_block() {
             ),
             (mark, true, true)
         );
-        assert_eq!(Netns::of_socket(socket.as_fd()).unwrap().id(), ns.id());
+        assert_eq!(of_socket(socket.as_fd()).id(), ns.id());
     }
 }
 
