@@ -12,6 +12,7 @@ use weft_decide::retry::{self, End, Outcome};
 use weft_decide::timeout;
 use weft_h1::{Framing, ResponseHead};
 use weft_model::reason::Reason;
+use weft_model::retry::RetryPolicy;
 use weft_model::route::Fault;
 
 use super::attempt::{Failed, Sending, attempt};
@@ -65,54 +66,20 @@ impl Cx<'_> {
         body: &mut RequestBody<'_>,
         client: &mut ClientHalf<'_>,
     ) -> Tried {
-        let policy = self.plan.rule.and_then(|rule| rule.retry.as_ref());
         let mut past = Past::default();
         let mut reached = None;
         let mut attempt = 0;
         loop {
             attempt += 1;
             let end = self.limited(body, client, &past, &mut reached).await;
-            let seen = match &end {
-                Ok(answered) => End::Response {
-                    status: answered.head.status.as_u16(),
-                    grpc: None,
-                },
-                Err(Failed::Upstream(reason)) => End::Failed(*reason),
-                Err(Failed::Injected(status)) => End::Response {
-                    status: *status,
-                    grpc: None,
-                },
-                Err(Failed::Client) => {
+            let pause = match self.next(&end, attempt, body.replayable()) {
+                Some(retry::Next::Retry { after }) => after,
+                stopped => {
+                    let used_up = Some(retry::Next::Stop(retry::Stop::Exhausted));
                     return Tried {
                         end,
                         reached,
-                        exhausted: false,
-                    };
-                }
-            };
-            let (body_replayable, random) = (body.replayable(), self.conn.worker.random());
-            let next = |end| {
-                let outcome = Outcome {
-                    end,
-                    body_replayable,
-                    bytes_forwarded: 0,
-                };
-                retry::next(policy, attempt, &outcome, random)
-            };
-            let next = match next(seen) {
-                retry::Next::Stop(retry::Stop::NotRetriable) if self.is_unreached(&end) => {
-                    next(End::Failed(Reason::UpstreamConnect))
-                }
-                next => next,
-            };
-            let pause = match next {
-                retry::Next::Retry { after } => after,
-                retry::Next::Stop(why) => {
-                    let exhausted = why == retry::Stop::Exhausted && policy.is_some();
-                    return Tried {
-                        end,
-                        reached,
-                        exhausted,
+                        exhausted: stopped == used_up && self.policy().is_some(),
                     };
                 }
             };
@@ -134,6 +101,35 @@ impl Cx<'_> {
                 sleep(pause).await;
             }
         }
+    }
+
+    fn policy(&self) -> Option<&RetryPolicy> {
+        self.plan.rule?.retry.as_ref()
+    }
+
+    /// What follows such an end; nothing at all where the client is gone.
+    fn next(
+        &self,
+        end: &Result<Answered, Failed>,
+        attempt: u32,
+        body_replayable: bool,
+    ) -> Option<retry::Next> {
+        let seen = seen(end)?;
+        let random = self.conn.worker.random();
+        let next = |end| {
+            let outcome = Outcome {
+                end,
+                body_replayable,
+                bytes_forwarded: 0,
+            };
+            retry::next(self.policy(), attempt, &outcome, random)
+        };
+        Some(match next(seen) {
+            retry::Next::Stop(retry::Stop::NotRetriable) if self.is_unreached(end) => {
+                next(End::Failed(Reason::UpstreamConnect))
+            }
+            next => next,
+        })
     }
 
     /// One attempt within its limits.
@@ -260,6 +256,17 @@ impl Cx<'_> {
             && workload
                 .and_then(|id| self.plan.tables.workload(id))
                 .is_some_and(|workload| workload.captured)
+    }
+}
+
+/// An attempt's end as the retry engine sees it; nothing where the client is gone.
+fn seen(end: &Result<Answered, Failed>) -> Option<End> {
+    let answer = |status| End::Response { status, grpc: None };
+    match end {
+        Ok(answered) => Some(answer(answered.head.status.as_u16())),
+        Err(Failed::Injected(status)) => Some(answer(*status)),
+        Err(Failed::Upstream(reason)) => Some(End::Failed(*reason)),
+        Err(Failed::Client) => None,
     }
 }
 
