@@ -43,9 +43,7 @@ fn a_running_pod_is_enrolled_and_released_and_no_connection_breaks() {
     let mut old = [connect(&peer.netns, to_web), connect(&web.netns, to_peer)];
     old.iter_mut().for_each(|stream| drop(greeting(stream)));
     set(&world, &web, Mode::Enabled);
-    eventually("it is captured", || {
-        world.metric("weft_agent_pods{state=\"captured\"}") == 1.0
-    });
+    eventually("it is captured", || world.captured() == 1.0);
     old.iter_mut()
         .for_each(|stream| ping(stream, "older than the capture"));
     assert_eq!(proxy.relayed(&web.uid), 0);
@@ -92,9 +90,7 @@ fn a_running_pod_is_enrolled_and_released_and_no_connection_breaks() {
 fn a_label_that_comes_back_calls_the_release_off() {
     let world = World::start("1.0.0");
     let proxy = Proxy::start(&world.run_dir(), Manner::Acks);
-    world
-        .operator
-        .publish(|pods| pods.push(pod("shop", "web", Mode::Enabled, vec![])));
+    world.bind("web", Mode::Enabled, vec![]);
     let mut web = world.added("shop", "web");
     echo(&web.netns, 8080);
     let mut stream = world.connect(SocketAddr::new(web.ip(), 8080));
@@ -123,9 +119,7 @@ fn a_label_that_comes_back_calls_the_release_off() {
 fn changed_exclusions_reach_a_captured_pod() {
     let world = World::start("1.0.0");
     let proxy = Proxy::start(&world.run_dir(), Manner::Acks);
-    world
-        .operator
-        .publish(|pods| pods.push(pod("shop", "web", Mode::Enabled, vec![])));
+    world.bind("web", Mode::Enabled, vec![]);
     let web = world.added("shop", "web");
     echo(&web.netns, 8080);
     world.operator.publish(|pods| {
@@ -167,7 +161,7 @@ fn a_pod_that_cannot_be_enrolled_is_counted_and_tried_again() {
     );
     let _proxy = Proxy::start(&world.run_dir(), Manner::Acks);
     eventually("it is captured", || {
-        world.metric("weft_agent_pods{state=\"captured\"}") == 1.0 && count("no_proxy") == 0.0
+        world.captured() == 1.0 && count("no_proxy") == 0.0
     });
 }
 
@@ -175,9 +169,7 @@ fn a_pod_that_cannot_be_enrolled_is_counted_and_tried_again() {
 fn a_deleted_pod_is_not_enrolled_again_while_its_namespace_fades() {
     let world = World::start("1.0.0");
     let proxy = Proxy::start(&world.run_dir(), Manner::Acks);
-    world
-        .operator
-        .publish(|pods| pods.push(pod("shop", "web", Mode::Enabled, vec![])));
+    world.bind("web", Mode::Enabled, vec![]);
     let web = world.added("shop", "web");
     set(&world, &web, Mode::Enabled);
     // Only our part of the chain: the address is still there, as it is for a moment in every DEL.
@@ -185,12 +177,8 @@ fn a_deleted_pod_is_not_enrolled_again_while_its_namespace_fades() {
     assert!(world.call("DEL", &web, &plugin).status.success());
     let offers = proxy.offers();
     // Any change makes the agent look at all pods again.
-    world
-        .operator
-        .publish(|pods| pods.push(pod("shop", "other", out(), vec![])));
-    eventually("the agent has looked", || {
-        world.metric("weft_agent_pods{state=\"captured\"}") == 0.0
-    });
+    world.bind("other", out(), vec![]);
+    eventually("the agent has looked", || world.captured() == 0.0);
     std::thread::sleep(std::time::Duration::from_millis(1_500));
     assert_eq!(proxy.offers(), offers);
     web.assert_clean();
@@ -200,14 +188,10 @@ fn a_deleted_pod_is_not_enrolled_again_while_its_namespace_fades() {
 fn a_proxy_that_refused_is_asked_again() {
     let world = World::start("1.0.0");
     let proxy = Proxy::start(&world.run_dir(), Manner::NacksOnce);
-    world
-        .operator
-        .publish(|pods| pods.push(pod("shop", "web", out(), vec![])));
+    world.bind("web", out(), vec![]);
     let web = world.added("shop", "web");
     set(&world, &web, Mode::Enabled);
-    eventually("it is captured", || {
-        world.metric("weft_agent_pods{state=\"captured\"}") == 1.0
-    });
+    eventually("it is captured", || world.captured() == 1.0);
     assert_eq!(proxy.offers(), 2);
 }
 
@@ -215,14 +199,10 @@ fn a_proxy_that_refused_is_asked_again() {
 fn an_address_that_another_pod_has_by_now_captures_nobody_else() {
     let world = World::start("1.0.0");
     let _proxy = Proxy::start(&world.run_dir(), Manner::Acks);
-    world
-        .operator
-        .publish(|pods| pods.push(pod("shop", "web", Mode::Enabled, vec![])));
+    world.bind("web", Mode::Enabled, vec![]);
     let mut web = world.added("shop", "web");
     // A pod that has ended keeps its last address in its status.
-    world
-        .operator
-        .publish(|pods| pods.push(pod("shop", "ended", Mode::Enabled, vec![web.ip()])));
+    world.bind("ended", Mode::Enabled, vec![web.ip()]);
     eventually("it is told apart", || {
         world
             .get("/debug/pods")
@@ -237,16 +217,10 @@ fn an_address_that_another_pod_has_by_now_captures_nobody_else() {
 fn add_takes_a_namespace_back_that_a_scan_gave_to_another_pod() {
     let world = World::start("1.0.0");
     let _proxy = Proxy::start(&world.run_dir(), Manner::Acks);
-    world
-        .operator
-        .publish(|pods| pods.push(pod("shop", "web", out(), vec![])));
+    world.bind("web", out(), vec![]);
     let mut web = world.added("shop", "web");
-    world
-        .operator
-        .publish(|pods| pods.push(pod("shop", "ended", Mode::Enabled, vec![web.ip()])));
-    eventually("the scan errs", || {
-        world.metric("weft_agent_pods{state=\"captured\"}") == 1.0
-    });
+    world.bind("ended", Mode::Enabled, vec![web.ip()]);
+    eventually("the scan errs", || world.captured() == 1.0);
     world.operator.publish(|pods| {
         pods.retain(|pod| pod.workload.uid != "uid-web");
         pods.push(pod("shop", "web", Mode::Enabled, vec![]));

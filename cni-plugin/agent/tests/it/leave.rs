@@ -13,9 +13,7 @@ use crate::world::{World, echo, eventually, greeting, ping, pod};
 fn an_orderly_removal_lets_connections_end_and_leaves_nothing() {
     let mut world = World::start("1.0.0");
     let proxy = Proxy::start(&world.run_dir(), Manner::Acks);
-    world
-        .operator
-        .publish(|pods| pods.push(pod("shop", "web", Mode::Enabled, vec![])));
+    world.bind("web", Mode::Enabled, vec![]);
     let web = world.added("shop", "web");
     echo(&web.netns, 8080);
     let mut stream = world.connect(SocketAddr::new(web.ip(), 8080));

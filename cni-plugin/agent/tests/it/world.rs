@@ -323,6 +323,17 @@ impl World {
             .unwrap()
     }
 
+    /// The operator names a pod of `shop` that is bound to this node.
+    pub(crate) fn bind(&self, name: &str, mode: Mode, ips: Vec<IpAddr>) {
+        self.operator
+            .publish(|pods| pods.push(pod("shop", name, mode, ips)));
+    }
+
+    /// How many pods the agent says are captured.
+    pub(crate) fn captured(&self) -> f64 {
+        self.metric("weft_agent_pods{state=\"captured\"}")
+    }
+
     /// Makes an empty sandbox for a pod.
     pub(crate) fn sandbox(&self, namespace: &str, name: &str, container: &str) -> Sandbox {
         let netns = format!("{}-{container}", self.tag);
