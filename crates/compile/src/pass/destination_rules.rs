@@ -17,8 +17,11 @@ use crate::cluster::Cluster;
 use crate::code::Code;
 use crate::diagnostic::{Findings, Subject};
 use crate::host::Host;
-use crate::pass::visibility::{self, Visibility};
-use crate::workloads::Workloads;
+use crate::pass::visibility::Visibility;
+
+mod lint;
+
+pub(crate) use lint::lint_workloads;
 
 /// A rule that applies to a service.
 struct Bound<'a> {
@@ -60,7 +63,7 @@ pub(crate) fn run<'a>(cluster: &Cluster<'a>, findings: &mut Findings) -> Rules<'
             name,
             origin: located,
         };
-        lint(located, subject, findings);
+        lint::lint(located, subject, findings);
         for (service, specificity) in bind(cluster, name, located, subject, findings) {
             let spec = &located.value.spec;
             let visibility = Visibility::read(&spec.export_to, &name.namespace);
@@ -76,7 +79,7 @@ pub(crate) fn run<'a>(cluster: &Cluster<'a>, findings: &mut Findings) -> Rules<'
         root: &cluster.settings.root_namespace,
         by_service,
     };
-    rules.lint_merges(cluster, findings);
+    lint::lint_merges(&rules, cluster, findings);
     rules
 }
 
@@ -179,26 +182,6 @@ impl<'a> Rules<'a> {
             .find_map(|scope| merge(bound, scope, client))
             .unwrap_or_default()
     }
-
-    /// Findings about rules that meet in one namespace.
-    fn lint_merges(&self, cluster: &Cluster<'_>, findings: &mut Findings) {
-        for bound in self.by_service.values() {
-            for (index, rule) in bound.iter().enumerate() {
-                let earlier = bound
-                    .get(..index)
-                    .unwrap_or_default()
-                    .iter()
-                    .filter(|other| {
-                        other.name.namespace == rule.name.namespace
-                            && other.specificity == rule.specificity
-                            && other.visibility.overlaps(&rule.visibility)
-                    });
-                for other in earlier {
-                    lint_pair(cluster, other, rule, findings);
-                }
-            }
-        }
-    }
 }
 
 fn merge<'a>(bound: &[Bound<'a>], scope: &str, client: Option<&str>) -> Option<View<'a>> {
@@ -253,158 +236,5 @@ fn balance(word: Option<&str>) -> Option<Balance> {
         Some("ROUND_ROBIN") => Some(Balance::RoundRobin),
         Some("RANDOM") => Some(Balance::Random),
         Some(_) => None,
-    }
-}
-
-fn lint(located: &Located<Arc<DestinationRule>>, subject: Subject<'_>, findings: &mut Findings) {
-    let spec = &located.value.spec;
-    visibility::lint(&spec.export_to, subject, findings);
-    lint_policy(
-        spec.traffic_policy.as_ref(),
-        "spec.trafficPolicy",
-        subject,
-        findings,
-    );
-    let mut names = BTreeSet::new();
-    for (index, subset) in spec.subsets.iter().enumerate() {
-        let field = format!("spec.subsets[{index}]");
-        lint_policy(
-            subset.traffic_policy.as_ref(),
-            &format!("{field}.trafficPolicy"),
-            subject,
-            findings,
-        );
-        if subset.name.is_empty() {
-            findings.add(
-                Code::InvalidSubset,
-                subject,
-                &field,
-                "the subset has no name; add one",
-            );
-        } else if !names.insert(&subset.name) {
-            let message = format!("subset {} is there twice; the first is used", subset.name);
-            findings.add(Code::DuplicateSubset, subject, &field, message);
-        }
-    }
-}
-
-fn lint_policy(
-    policy: Option<&istio::TrafficPolicy>,
-    field: &str,
-    subject: Subject<'_>,
-    findings: &mut Findings,
-) {
-    let simple = policy
-        .and_then(|policy| policy.load_balancer.as_ref())
-        .and_then(|balancer| balancer.simple.as_deref());
-    let field = format!("{field}.loadBalancer.simple");
-    match simple {
-        Some("PASSTHROUGH") => {
-            findings.add(
-                Code::FieldNotHonoured,
-                subject,
-                &field,
-                "PASSTHROUGH is not honoured yet; LEAST_REQUEST is used",
-            );
-        }
-        Some("LEAST_CONN") => {
-            findings.add(
-                Code::Deprecated,
-                subject,
-                &field,
-                "LEAST_CONN is the old name of LEAST_REQUEST",
-            );
-        }
-        Some(word) if balance(Some(word)).is_none() => {
-            let message =
-                format!("\"{word}\" does not exist; write LEAST_REQUEST, ROUND_ROBIN or RANDOM");
-            findings.add(Code::UnknownBalancer, subject, &field, message);
-        }
-        _ => {}
-    }
-}
-
-/// Findings about subsets that select none of the workloads behind their service.
-pub(crate) fn lint_workloads(
-    cluster: &Cluster<'_>,
-    workloads: &Workloads<'_>,
-    rules: &Rules<'_>,
-    findings: &mut Findings,
-) {
-    for (service, bound) in &rules.by_service {
-        let Some(live) = cluster.services.get(service) else {
-            continue;
-        };
-        let selector = &live.service().spec.selector;
-        if selector.is_empty()
-            || workloads.has_workload(&service.namespace, &[selector]) != Some(true)
-        {
-            continue;
-        }
-        for rule in bound {
-            let Some(located) = cluster.snapshot.destination_rules.get(rule.name) else {
-                continue;
-            };
-            let subject = Subject {
-                kind: Kind::DestinationRule.name(),
-                name: rule.name,
-                origin: located,
-            };
-            for (index, subset) in rule.spec.subsets.iter().enumerate() {
-                if workloads.has_workload(&service.namespace, &[selector, &subset.labels])
-                    == Some(false)
-                {
-                    let labels = weft_model::policy::selector(&subset.labels);
-                    let message = format!(
-                        "no workload of Service {service} carries {labels}; correct the labels of subset {}",
-                        subset.name
-                    );
-                    let field = format!("spec.subsets[{index}].labels");
-                    findings.add(Code::SubsetWithoutWorkloads, subject, &field, message);
-                }
-            }
-        }
-    }
-}
-
-fn lint_pair(cluster: &Cluster<'_>, older: &Bound<'_>, newer: &Bound<'_>, findings: &mut Findings) {
-    let Some(located) = cluster.snapshot.destination_rules.get(newer.name) else {
-        return;
-    };
-    let subject = Subject {
-        kind: Kind::DestinationRule.name(),
-        name: newer.name,
-        origin: located,
-    };
-    if older.spec.traffic_policy.is_some() && newer.spec.traffic_policy.is_some() {
-        let message = format!(
-            "DestinationRule {} has a trafficPolicy for the same host, which is in force",
-            older.name
-        );
-        findings.add(
-            Code::ConflictingRules,
-            subject,
-            "spec.trafficPolicy",
-            message,
-        );
-    }
-    for (index, subset) in newer.spec.subsets.iter().enumerate() {
-        if older
-            .spec
-            .subsets
-            .iter()
-            .any(|other| other.name == subset.name)
-        {
-            let message = format!(
-                "DestinationRule {} defines subset {} too, and that one is used",
-                older.name, subset.name
-            );
-            findings.add(
-                Code::DuplicateSubset,
-                subject,
-                &format!("spec.subsets[{index}]"),
-                message,
-            );
-        }
     }
 }
