@@ -1,4 +1,4 @@
-//! The operator's own figures.
+//! The operator's own figures, registered once and named nowhere else. Durations are in seconds, sizes in bytes.
 
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,

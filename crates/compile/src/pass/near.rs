@@ -1,4 +1,4 @@
-//! Which word was probably meant.
+//! Which word was probably meant by one that does not exist: for messages only, nothing is ever guessed into force.
 
 /// The nearest of these words, if one is near: other case or underscores count as equal.
 pub(crate) fn nearest<'a>(word: &str, words: &[&'a str]) -> Option<&'a str> {

@@ -1,4 +1,4 @@
-//! Retries of a rule, with Istio's defaults.
+//! Retries of a rule, with Istio's defaults. Words that do not exist are found and left out; the others hold.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Rewrites of path and authority.
+//! Rewrites of path and authority. One that is not valid is never left out in silence: the path that its author did not
+//! want must not be sent.
 
 use weft_k8s::istio::HttpRewrite;
 use weft_model::route::{PathRewrite, Rewrite};

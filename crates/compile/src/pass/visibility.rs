@@ -1,4 +1,4 @@
-//! `exportTo`: which namespaces see a policy object.
+//! `exportTo`: which namespaces see a policy object. What cannot be read shows it to fewer, never to more.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,5 @@
-//! EndpointSlice (discovery.k8s.io/v1).
+//! EndpointSlice (discovery.k8s.io/v1): the only source of endpoints; a Service's selector is never evaluated in its
+//! place.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! Node.
+//! Node: its addresses and the networks of its pods, from which the kubelet's probes come.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! Service.
+//! Service: what clients dial and which pods answer. Absent fields mean what the API server makes of them.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! A cluster from nothing to ready, and back to nothing.
+//! A cluster: made (the steps are in `boot`), found or given, and taken down when its handle goes, so that nothing of an
+//! own one is left.
 
 use std::fs;
 use std::path::{Path, PathBuf};
