@@ -232,6 +232,7 @@ impl Cx<'_> {
         if let Some((share, pause)) = fault.delay
             && falls(share)
         {
+            self.delayed.set(true);
             sleep(pause).await;
         }
         match fault.abort {

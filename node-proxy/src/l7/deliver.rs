@@ -88,6 +88,7 @@ impl Cx<'_> {
             status: head.status.as_u16(),
             reason: result.err(),
             exhausted,
+            delayed: self.delayed.get(),
             received: body.received(),
             sent: down.sent(),
             upstream: Some(reached),
@@ -163,6 +164,7 @@ impl Cx<'_> {
             upstream: Some(reached),
             route: self.plan.route(),
             upstream_time: Some(self.request.started.elapsed()),
+            delayed: self.delayed.get(),
             ..Record::default()
         };
         Some(HalfSwitched { upstream, record })
@@ -184,6 +186,7 @@ impl Cx<'_> {
             Failed::Client => {
                 let record = Record {
                     reason: Some(Reason::ClientGone),
+                    delayed: self.delayed.get(),
                     received,
                     upstream: reached,
                     route: self.plan.route(),
@@ -201,6 +204,7 @@ impl Cx<'_> {
         let upstream = reached.filter(|_| reason != Reason::NoEndpoint);
         let record = Record {
             exhausted,
+            delayed: self.delayed.get(),
             received,
             upstream,
             ..Record::local(&answer, sent)

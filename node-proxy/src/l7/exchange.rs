@@ -73,6 +73,7 @@ async fn carry(conn: &Conn, client: &mut Client, mut request: Request, plan: Pla
         limits,
         deadline,
         moved: &moved,
+        delayed: Cell::new(false),
     };
     let tried = cx.attempts(&mut body, &mut half).await;
     let (record, next) = match tried.end {
@@ -103,6 +104,8 @@ pub(super) struct Cx<'a> {
     pub(super) deadline: &'a Deadline,
     /// When bytes of a body last moved.
     pub(super) moved: &'a Cell<Instant>,
+    /// Whether an attempt was held up because the rule asks for it.
+    pub(super) delayed: Cell<bool>,
 }
 
 impl Cx<'_> {

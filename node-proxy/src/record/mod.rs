@@ -38,6 +38,8 @@ pub(crate) struct Record {
     pub(crate) reason: Option<Reason>,
     /// Whether retries were used up.
     pub(crate) exhausted: bool,
+    /// Whether it was held up because its rule asks for it.
+    pub(crate) delayed: bool,
     /// Bytes of the request's body.
     pub(crate) received: u64,
     /// Bytes of the answer's body.
@@ -78,8 +80,18 @@ impl Record {
         }
     }
 
-    /// Response flags: Envoy's words for the reason, and for retries that were used up.
+    /// Response flags: Envoy's words for the reason, for a delay that was asked for, and for retries that were used up. A
+    /// delay is not told beside failures that it cannot have caused.
     pub(crate) fn flags(&self) -> &'static str {
+        match self.outcome() {
+            "-" if self.delayed => "DI",
+            "FI" if self.delayed => "DI,FI",
+            "UT" if self.delayed => "DI,UT",
+            flags => flags,
+        }
+    }
+
+    fn outcome(&self) -> &'static str {
         match (self.exhausted, self.reason) {
             (true, Some(Reason::UpstreamConnect)) => "UF,URX",
             (true, Some(Reason::UpstreamReset)) => "UC,URX",

@@ -153,8 +153,13 @@ fn faults_are_made_as_if_the_application_had_made_them() {
     for _ in 0..50 {
         assert_eq!(client.get("/again").status, 200, "retries hold");
     }
-    eventually("the flag is counted", || {
-        let labels = ["response_flags=\"FI\"", "response_code=\"418\""];
-        world.proxy.metrics().sum("istio_requests_total", &labels) > 0.0
-    });
+    for (flags, status) in [("FI", 418), ("DI", 200), ("DI,UT", 504)] {
+        eventually(&format!("{status} is counted with {flags}"), || {
+            let labels = [
+                &*format!("response_flags=\"{flags}\""),
+                &*format!("response_code=\"{status}\""),
+            ];
+            world.proxy.metrics().sum("istio_requests_total", &labels) > 0.0
+        });
+    }
 }
