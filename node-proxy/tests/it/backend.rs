@@ -41,6 +41,8 @@ struct Record {
     connections: AtomicUsize,
     open: AtomicUsize,
     seen: Mutex<Vec<Seen>>,
+    /// Heads of requests that have arrived.
+    begun: AtomicUsize,
     /// Connections that ended in the middle of a request.
     cut: AtomicUsize,
     /// Connections whose service ended with an error or a panic.
@@ -149,6 +151,11 @@ impl Backend {
         self.record.open.load(Ordering::SeqCst)
     }
 
+    /// Requests whose head has arrived, whatever became of their bodies.
+    pub(crate) fn begun(&self) -> usize {
+        self.record.begun.load(Ordering::SeqCst)
+    }
+
     /// Connections that were cut in the middle of a request.
     pub(crate) fn cut(&self) -> usize {
         self.record.cut.load(Ordering::SeqCst)
@@ -237,6 +244,7 @@ impl Conn {
             return Ok(None);
         }
         let head = self.until(b"\r\n\r\n")?;
+        self.record.begun.fetch_add(1, Ordering::SeqCst);
         Ok(Some(String::from_utf8_lossy(&head).into_owned()))
     }
 

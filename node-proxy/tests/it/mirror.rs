@@ -149,7 +149,7 @@ fn a_body_that_breaks_breaks_its_copy_too() {
     let copy = Backend::http(&world.v2, APP, |_| ok(""));
     let mut client = world.dial_to(WEB, HTTP);
     client.send("POST /up HTTP/1.1\r\nhost: web\r\ncontent-length: 100\r\n\r\nnot all");
-    eventually("the copy has begun", || copy.open() == 1);
+    eventually("the copy has begun", || copy.begun() == 1);
     client.reset();
     eventually("it is cut and not ended", || {
         copies(&world, "cut") == 1.0 && copy.cut() == 1
