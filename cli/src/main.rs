@@ -11,6 +11,7 @@
 
 mod cluster;
 mod cmd;
+mod definitions;
 mod demo;
 mod manifests;
 mod render;

@@ -9,12 +9,16 @@ use crate::cluster::{list, text};
 
 /// Everything but resource definitions.
 const OBJECTS: &str = include_str!("../../deploy/manifests/weft.yaml");
-/// Resource definitions.
+/// Definitions of Istio's kinds, with our mark.
 const DEFINITIONS: &str = include_str!("../../deploy/manifests/crds.yaml");
+/// The Gateway API's standard channel, as published.
+const GATEWAY_API: &str = include_str!("../../deploy/charts/weft/files/gateway-api.yaml");
 /// Who made an object.
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Its value on ours.
 const OURS: &str = "weft";
+/// The label of definitions that Weft has brought, by this program or by helm.
+const MARK: &str = "weft.mesh/installed";
 
 /// What can be chosen.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -49,9 +53,19 @@ fn absolute(path: &str) -> Result<String, String> {
     Err("a directory on the nodes, from / on".to_owned())
 }
 
-/// The definitions of kinds, in the order of their installation.
+/// The definitions of Istio's kinds, in the order of their installation.
 pub(crate) fn definitions() -> anyhow::Result<Vec<Value>> {
     parse(DEFINITIONS)
+}
+
+/// The Gateway API's definitions and the policy that guards their upgrades, with our mark.
+pub(crate) fn gateway_api() -> anyhow::Result<Vec<Value>> {
+    let mut objects = parse(GATEWAY_API)?;
+    for object in &mut objects {
+        place(object, "/metadata")?["labels"][MARK] = json!("true");
+        place(object, "/metadata")?["annotations"]["helm.sh/resource-policy"] = json!("keep");
+    }
+    Ok(objects)
 }
 
 /// Everything else, in the order of its installation.
@@ -68,8 +82,8 @@ pub(crate) fn objects(choices: &Choices) -> anyhow::Result<Vec<Value>> {
 pub(crate) fn is_ours(definition: &Value) -> bool {
     definition
         .pointer("/metadata/labels")
-        .and_then(|labels| labels.get(MANAGED_BY))
-        .is_some_and(|by| by == OURS)
+        .and_then(|labels| labels.get(MARK))
+        .is_some()
 }
 
 /// Objects as YAML documents.
@@ -240,5 +254,8 @@ mod tests {
         assert!(!yaml(&objects).unwrap().contains("Helm"));
         assert_eq!(text(&objects[0], "/kind"), "Namespace");
         assert!(definitions().unwrap().iter().all(is_ours));
+        let gateway_api = gateway_api().unwrap();
+        assert!(gateway_api.iter().all(is_ours));
+        assert_eq!(parse(&yaml(&gateway_api).unwrap()).unwrap(), gateway_api);
     }
 }

@@ -1,6 +1,8 @@
 //! The chart's derived files, made by the real helm: plain manifests for those who do not use it, and goldens of other
 //! values, so that a change of a template is reviewed as a change of objects.
 
+mod gateway;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -21,6 +23,10 @@ const RELEASE: [&str; 4] = ["weft", "deploy/charts/weft", "--namespace", "weft-s
 const MADE: &str = "# Made by `cargo xtask chart` from deploy/charts/weft; do not edit.\n";
 /// Why they are a file of their own.
 const CRDS: &str = "# For clusters without Istio, whose own definitions must stay as they are. Made by `cargo xtask chart`.\n";
+/// The template of definitions.
+const ONLY_DEFINITIONS: &str = "templates/definitions.yaml";
+/// What each of them says to helm.
+const KEPT: &str = r#""helm.sh/resource-policy":"keep""#;
 /// The chart leaves its namespace to helm; its pods need host paths and capabilities.
 const NAMESPACE: &str = "apiVersion: v1
 kind: Namespace
@@ -63,24 +69,31 @@ impl Options {
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let root = Workspace::load()?.root;
     let helm = Helm::find(options.helm.as_deref(), &root)?;
-    programs::run(&mut helm.command(&["lint", "--strict", RELEASE[1]]))?;
-    let chart = root.join(RELEASE[1]);
+    let [_, chart, flag, namespace] = RELEASE;
+    programs::run(&mut helm.command(&["lint", "--strict", chart, flag, namespace]))?;
+    let chart = root.join(chart);
     let printed = |what: &str| operator(options.operator.as_deref(), what);
-    // First, for the chart carries it.
-    place(
-        &chart.join("files/operator-rbac.yaml"),
-        &printed("rbac")?,
-        options.check,
-    )?;
-    let crds = printed("crds")?;
+    // First, for the chart carries them.
+    let definitions = [printed("crds")?, gateway::standard_channel(&root)?];
+    let [crds, gateway_api] = &definitions;
+    for (file, text) in [
+        ("operator-rbac.yaml", &printed("rbac")?),
+        ("definitions.yaml", crds),
+        ("gateway-api.yaml", gateway_api),
+    ] {
+        place(&chart.join("files").join(file), text, options.check)?;
+    }
+    every_definition_is_rendered(&helm, &definitions)?;
+    if helm.render_in("elsewhere", None).is_ok() {
+        bail!(
+            "the chart may be installed elsewhere than in {namespace}, which agents and plugin do not know"
+        );
+    }
     let mut rendered = vec![
         (
             root.join("deploy/manifests/weft.yaml"),
             format!("{MADE}{NAMESPACE}{}", helm.render(None)?),
         ),
-        // helm refuses to install over definitions that another owns, Istio's for instance (--skip-crds); kubectl would take
-        // them over.
-        (chart.join("crds/weft.yaml"), crds.clone()),
         (
             root.join("deploy/manifests/crds.yaml"),
             format!("{CRDS}{crds}"),
@@ -108,6 +121,26 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         place(&path, &text, options.check)?;
     }
     eprintln!("chart: {count} files, {refused} wrong values refused");
+    Ok(())
+}
+
+/// Where a cluster has none, the chart brings all, each with the mark that no uninstallation deletes it. They are too long
+/// for goldens.
+fn every_definition_is_rendered(helm: &Helm, files: &[String]) -> anyhow::Result<()> {
+    const NAME: &str = "\n  name: ";
+    let mut command = helm.command(&["template"]);
+    command
+        .args(RELEASE)
+        .args(["--show-only", ONLY_DEFINITIONS]);
+    let text = programs::output(&mut command)?;
+    let kept = text.lines().filter(|line| line.contains(KEPT)).count();
+    let documents = files.iter().flat_map(|file| file.split("\n---\n"));
+    let wanted = documents.filter(|document| document.contains(NAME)).count();
+    if kept != wanted {
+        bail!(
+            "the chart renders {kept} of {wanted} definitions with {KEPT}: see {ONLY_DEFINITIONS}"
+        );
+    }
     Ok(())
 }
 
@@ -187,8 +220,15 @@ impl Helm {
 
     /// The objects that an installation makes, apart from resource definitions.
     fn render(&self, values: Option<&Path>) -> anyhow::Result<String> {
-        let mut command = self.command(&["template"]);
-        command.args(RELEASE);
+        self.render_in(RELEASE[3], values)
+    }
+
+    fn render_in(&self, namespace: &str, values: Option<&Path>) -> anyhow::Result<String> {
+        let [name, chart, flag, _] = RELEASE;
+        let mut command = self.command(&["template", name, chart, flag, namespace]);
+        for api in ["istioAPI", "gatewayAPI"] {
+            command.args(["--set", &format!("{api}.install=false")]);
+        }
         if let Some(values) = values {
             command.arg("--values").arg(values);
         }

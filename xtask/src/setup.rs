@@ -14,6 +14,7 @@ use clap::Args;
 
 use crate::programs;
 
+pub(crate) use go::install as go;
 pub(crate) use peers::Peers;
 
 /// Debian's hook that says whether a package may start its daemon (exit 101 = no).
@@ -157,7 +158,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 pub(crate) fn install_cluster() -> anyhow::Result<()> {
     install_missing(&BASE)?;
     install_missing(&CLUSTER)?;
-    go::install()
+    go::install().map(drop)
 }
 
 /// Installs the packages of unmet needs.

@@ -14,6 +14,7 @@ use crate::cluster::{self, Access, duration};
 use crate::render::{self, Format};
 
 mod facts;
+mod gateway_api;
 mod installed;
 mod pre;
 mod report;

@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::cluster::object::Address;
 use crate::cluster::rollout::{self, WORKLOADS};
 use crate::cluster::{self, Access, NAMESPACE, duration, find, reason, text};
+use crate::definitions;
 use crate::manifests::{self, Choices};
 use crate::render;
 
@@ -29,6 +30,9 @@ pub(crate) struct Args {
     /// Leaves resource definitions out.
     #[arg(long)]
     skip_crds: bool,
+    /// Leaves the Gateway API's out, also where the cluster has none.
+    #[arg(long)]
+    skip_gateway_api: bool,
     /// Prints instead of applying: `weft install -o yaml | kubectl apply --server-side -f -`.
     #[arg(short, long, value_enum)]
     output: Option<Printed>,
@@ -62,9 +66,13 @@ async fn install(args: &Args) -> anyhow::Result<u8> {
         true => Vec::new(),
         false => manifests::definitions()?,
     };
+    let gateway_api = match args.skip_crds || args.skip_gateway_api {
+        true => Vec::new(),
+        false => manifests::gateway_api()?,
+    };
     let printed = args.output.or(args.dry_run.then_some(Printed::Yaml));
     if let Some(format) = printed {
-        let all = [definitions, objects].concat();
+        let all = [definitions, gateway_api, objects].concat();
         match format {
             Printed::Yaml => render::raw(manifests::yaml(&all)?.as_bytes()),
             Printed::Json => {
@@ -78,6 +86,7 @@ async fn install(args: &Args) -> anyhow::Result<u8> {
     for definition in &definitions {
         define(&client, definition).await?;
     }
+    define_gateway_api(&client, &gateway_api).await?;
     for object in &objects {
         let address = Address::of(object)?;
         let applied = address.apply(&client, object).await?;
@@ -97,17 +106,33 @@ async fn install(args: &Args) -> anyhow::Result<u8> {
 
 /// Installs a definition of ours; one that somebody else has made stays as it is, for it is theirs to change.
 async fn define(client: &Client, definition: &Value) -> anyhow::Result<()> {
-    let address = Address::of(definition)?;
-    let there = address.find(client).await?;
-    let there = there
-        .map(|there| serde_json::to_value(&there))
-        .transpose()?;
-    if there.is_some_and(|there| !manifests::is_ours(&there)) {
-        render::line(&format!("{address} left alone: it is not Weft's"));
+    let (address, there) = definitions::in_place_of(client, definition).await?;
+    let why = there.and_then(|there| definitions::why_not_ours(&there, Some(definition)));
+    let word = match why {
+        Some(why) => format!("left alone: {why}"),
+        None => address.apply(client, definition).await?.word().to_owned(),
+    };
+    render::line(&format!("{address} {word}"));
+    Ok(())
+}
+
+/// Installs the Gateway API where there is none, or only ours.
+async fn define_gateway_api(client: &Client, shipped: &[Value]) -> anyhow::Result<()> {
+    if shipped.is_empty() {
         return Ok(());
     }
-    let applied = address.apply(client, definition).await?;
-    render::line(&format!("{address} {}", applied.word()));
+    let found = definitions::found(client).await?;
+    let strangers = definitions::gateway_api_is_not_ours(&found, shipped);
+    if !strangers.is_empty() {
+        render::line("the Gateway API is left alone:");
+        strangers
+            .iter()
+            .for_each(|stranger| render::line(&format!("  {stranger}")));
+        return Ok(());
+    }
+    for definition in shipped {
+        define(client, definition).await?;
+    }
     Ok(())
 }
 

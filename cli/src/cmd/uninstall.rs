@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::install::refuse_helm;
 use crate::cluster::object::Address;
 use crate::cluster::{self, Access, NAMESPACE, PARTS, duration, get, list, reason, rollout, text};
+use crate::definitions;
 use crate::manifests::{self, Choices};
 use crate::render;
 
@@ -29,7 +30,8 @@ pub(crate) struct Args {
     /// Does not ask.
     #[arg(long, short)]
     yes: bool,
-    /// Removes Weft's resource definitions too, and with them every policy written in their kinds.
+    /// Removes the resource definitions that Weft has brought too, Gateway API's among them, and with them every policy and
+    /// route written in their kinds.
     #[arg(long)]
     crds: bool,
     /// Goes on when pods could not leave the mesh: their connections break, and they need a restart.
@@ -185,15 +187,17 @@ async fn ended(client: &Client, address: &Address, timeout: Duration) -> anyhow:
 /// Those that are ours, and with them their objects.
 async fn remove_definitions(client: &Client, timeout: Duration) -> anyhow::Result<()> {
     let mut removed = Vec::new();
-    for definition in manifests::definitions()? {
-        let address = Address::of(&definition)?;
-        let there = address.find(client).await?;
-        let there = there
-            .map(|there| serde_json::to_value(&there))
-            .transpose()?;
-        if there.as_ref().is_some_and(manifests::is_ours) {
-            remove(client, &address).await?;
-            removed.push(address);
+    for definition in [manifests::definitions()?, manifests::gateway_api()?].concat() {
+        let (address, there) = definitions::in_place_of(client, &definition).await?;
+        let Some(there) = there else {
+            continue;
+        };
+        match definitions::why_not_ours(&there, Some(&definition)) {
+            Some(why) => render::line(&format!("{address} left alone: {why}")),
+            None => {
+                remove(client, &address).await?;
+                removed.push(address);
+            }
         }
     }
     for address in removed {

@@ -71,8 +71,10 @@ const REASON: Column = (
     "What is wrong with it, if anything",
     1,
 );
-/// Marks our definitions: they go with us, Istio's stay.
-const OURS: (&str, &str) = ("app.kubernetes.io/managed-by", "weft");
+/// Marks our definitions for the command line, which leaves Istio's alone.
+const OURS: (&str, &str) = ("weft.mesh/installed", "true");
+/// Tells helm that they outlive a release, for all policies would go with them.
+const KEPT: (&str, &str) = ("helm.sh/resource-policy", "keep");
 
 /// All definitions, one JSON document each.
 #[must_use]
@@ -105,6 +107,7 @@ fn document(crd: &Crd) -> Value {
         "kind": "CustomResourceDefinition",
         "metadata": {
             "name": format!("{plural}.{}", crd.kind.group()),
+            "annotations": {KEPT.0: KEPT.1},
             "labels": {OURS.0: OURS.1},
         },
         "spec": {

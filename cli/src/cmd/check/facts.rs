@@ -11,6 +11,7 @@ use weft_k8s::Kind;
 use crate::cluster::operator::{CapturePage, Leader, NodesPage};
 use crate::cluster::rollout::{self, WORKLOADS};
 use crate::cluster::{NAMESPACE, PARTS, find, get, is_true, list, reason, request, text};
+use crate::definitions;
 use crate::manifests::{self, Choices};
 
 /// Something, or why it is not known.
@@ -71,11 +72,7 @@ impl Facts {
             nodes: items(client, "/api/v1/nodes").await,
             namespaces: items(client, "/api/v1/namespaces").await,
             daemons: skipped(),
-            definitions: items(
-                client,
-                "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
-            )
-            .await,
+            definitions: items(client, definitions::PATH).await,
             workloads: workloads(client).await,
             pods: skipped(),
             waiting: BTreeMap::new(),
@@ -134,7 +131,16 @@ async fn workloads(client: &Client) -> Known<BTreeMap<&'static str, Value>> {
 /// Asks agents and proxies that are not ready which part of them is not.
 async fn waiting(client: &Client, pods: &[Value]) -> BTreeMap<String, Waiting> {
     let mut all = BTreeMap::new();
-    let unready = pods.iter().filter(|pod| !is_true(pod, "Ready"));
+    // Where nothing runs, nobody answers, and the API server says so only after half a minute.
+    let runs = |pod: &&Value| {
+        list(pod, "/status/containerStatuses")
+            .iter()
+            .any(|status| status.pointer("/state/running").is_some())
+    };
+    let unready = pods
+        .iter()
+        .filter(|pod| !is_true(pod, "Ready"))
+        .filter(runs);
     for pod in unready.take(ASKED) {
         let name = text(pod, "/metadata/name");
         let port = match text(pod, "/metadata/labels/app.kubernetes.io~1name") {
@@ -195,9 +201,11 @@ async fn policies(client: &Client) -> Known<Vec<(Kind, Value)>> {
 async fn rights(client: &Client) -> Known<BTreeMap<String, bool>> {
     let objects = manifests::objects(&Choices::default()).map_err(|e| format!("{e:#}"))?;
     let definitions = manifests::definitions().map_err(|e| format!("{e:#}"))?;
+    let gateway_api = manifests::gateway_api().map_err(|e| format!("{e:#}"))?;
     let kinds: BTreeSet<(String, String)> = objects
         .iter()
         .chain(&definitions)
+        .chain(&gateway_api)
         .map(|object| {
             let version = text(object, "/apiVersion");
             (version.to_owned(), text(object, "/kind").to_owned())

@@ -7,6 +7,7 @@ use serde_json::Value;
 use weft_k8s::Kind;
 
 use super::facts::Facts;
+use super::gateway_api::{self, Expected};
 use super::pre::{self, eligible, is_enrolled};
 use super::report::{Line, Section};
 use crate::cluster::operator::{CapturePage, NodesPage};
@@ -18,7 +19,13 @@ pub(super) fn sections(facts: &Facts) -> Vec<Section> {
     nodes.extend([versions(facts), synced(facts)]);
     vec![
         pre::api(facts),
-        Section::new("weft-definitions", vec![definitions(facts)]),
+        Section::new(
+            "weft-definitions",
+            vec![
+                definitions(facts),
+                gateway_api::line(facts, Expected::There),
+            ],
+        ),
         Section::new("weft-operator", vec![operator(facts), leader(facts)]),
         Section::new("weft-nodes", nodes),
         Section::new(

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::facts::Facts;
+use super::gateway_api::{self, Expected};
 use super::report::{Line, Section};
 use crate::cluster::{NAMESPACE, is_true, list, text};
 
@@ -36,7 +37,12 @@ pub(super) fn sections(facts: &Facts) -> Vec<Section> {
         Section::new("nodes", nodes(facts)),
         Section::new(
             "cluster",
-            vec![vacant(facts), rivals(facts), injection(facts)],
+            vec![
+                vacant(facts),
+                rivals(facts),
+                injection(facts),
+                gateway_api::line(facts, Expected::Perhaps),
+            ],
         ),
     ]
 }

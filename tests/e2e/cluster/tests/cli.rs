@@ -7,6 +7,9 @@
     reason = "tests: unwrapping is failing, and nobody reads their pages"
 )]
 
+#[path = "cli/definitions.rs"]
+mod definitions;
+
 use std::path::PathBuf;
 use std::process::Output;
 use std::time::Duration;
@@ -79,6 +82,8 @@ fn checked_installed_watched_and_removed() {
         program: config.binaries.join("weft"),
     };
 
+    definitions::come_and_stay_and_are_left_alone(&weft);
+
     let before = weft.ok(&["check", "--pre"]);
     assert!(before.contains("√ may create everything"), "{before}");
     let (code, text) = weft.run(&["check"]);
@@ -98,6 +103,9 @@ fn checked_installed_watched_and_removed() {
         "{first}"
     );
     assert!(first.contains("kubectl label namespace"), "{first}");
+    let routes =
+        "customresourcedefinition.apiextensions.k8s.io/httproutes.gateway.networking.k8s.io";
+    assert!(first.contains(&format!("{routes} created")), "{first}");
     let second = weft.ok(&install);
     assert!(
         !second.contains("created") && !second.contains("configured"),
@@ -126,6 +134,10 @@ fn healthy(weft: &Weft<'_>) {
     assert_eq!(report["success"], true, "{report:#}");
     let words = report.to_string();
     assert!(words.contains("shop/host: hostNetwork"), "{report:#}");
+    assert!(
+        words.contains("the Gateway API is defined (v1.6.3, standard channel)"),
+        "{report:#}"
+    );
     let table = weft.ok(&["proxy-status"]);
     let rows: Vec<Vec<&str>> = table
         .lines()
@@ -199,6 +211,7 @@ fn removed(weft: &Weft<'_>, before: &[(String, u64)]) {
     }
     weft.ok(&["uninstall", "--yes", "--crds"]);
     assert!(weft.cluster.get(&["virtualservices", "-A"]).is_err());
+    assert!(weft.cluster.get(&["httproutes", "-A"]).is_err());
 }
 
 /// Uid and restarts of each pod that is not on its node's network.

@@ -125,16 +125,10 @@ fn namespace_first(mesh: &Mesh<'_>) {
         !said.success(),
         "nobody carries it, and nothing goes around the mesh: {said:?}"
     );
-    // Again from nothing, as the guide says. The definitions that kubectl has applied are kubectl's.
+    // Again from nothing, as the guide says.
     let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../deploy/charts/weft");
     let mut line = vec!["install", "weft", chart, "-n", "weft-system"];
-    line.extend([
-        "--create-namespace",
-        "--skip-crds",
-        "--wait",
-        "--timeout",
-        "3m",
-    ]);
+    line.extend(["--create-namespace", "--wait", "--timeout", "3m"]);
     line.extend(["--set", "image.registry=weft.local,proxy.drainSeconds=5"]);
     mesh.helm(&line).unwrap();
     eventually("the pair works again", || holds(ask(mesh, "30").success()));

@@ -33,11 +33,19 @@ fn row(node: &str, kind: &str, acked: u64) -> NodeRow {
 /// A healthy installation on two nodes.
 fn healthy() -> Facts {
     let established = json!({"conditions": [{"type": "Established", "status": "True"}]});
-    let definitions = manifests::definitions().unwrap();
-    let with_status = definitions.into_iter().map(|mut definition| {
-        definition["status"] = established.clone();
-        definition
-    });
+    let definitions = [
+        manifests::definitions().unwrap(),
+        manifests::gateway_api().unwrap(),
+    ]
+    .concat();
+    let is_definition = |object: &Value| text(object, "/kind") == "CustomResourceDefinition";
+    let with_status = definitions
+        .into_iter()
+        .filter(is_definition)
+        .map(|mut definition| {
+            definition["status"] = established.clone();
+            definition
+        });
     let operator = json!({"metadata": {}, "spec": {"replicas": 2}, "status": {
         "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2,
     }});
@@ -71,6 +79,19 @@ fn healthy() -> Facts {
     }
 }
 
+fn is_gateway_api(definition: &Value) -> bool {
+    text(definition, "/metadata/name").ends_with(".gateway.networking.k8s.io")
+}
+
+/// One of its definitions is of another channel or version.
+fn mark_gateway_api(facts: &mut Facts, channel: &str, version: &str) {
+    let all = facts.definitions.as_mut().unwrap().iter_mut();
+    let found = all.rev().find(|found| is_gateway_api(found)).unwrap();
+    let annotations = &mut found["metadata"]["annotations"];
+    annotations["gateway.networking.k8s.io/channel"] = json!(channel);
+    annotations["gateway.networking.k8s.io/bundle-version"] = json!(version);
+}
+
 fn text_of(facts: &Facts) -> String {
     Report::new(sections(facts)).text()
 }
@@ -89,7 +110,7 @@ fn a_healthy_mesh_has_no_other_sign_than_good() {
 #[test]
 fn every_fault_is_named_with_what_to_do() {
     type Fault = fn(&mut Facts);
-    let faults: [(Fault, &str); 9] = [
+    let faults: [(Fault, &str); 13] = [
         (
             |facts| {
                 facts
@@ -130,6 +151,34 @@ fn every_fault_is_named_with_what_to_do() {
         (
             |facts| facts.definitions.as_mut().unwrap().clear(),
             "    virtualservices.networking.istio.io is not there\n",
+        ),
+        (
+            |facts| {
+                facts
+                    .definitions
+                    .as_mut()
+                    .unwrap()
+                    .retain(|found| !is_gateway_api(found))
+            },
+            "‼ the Gateway API is defined\n    it is not: there are no HTTPRoutes\n",
+        ),
+        (
+            |facts| mark_gateway_api(facts, "experimental", "v1.6.3"),
+            "(v1.6.3, experimental and standard channel)\n    definitions of different channels are mixed\n",
+        ),
+        (
+            |facts| mark_gateway_api(facts, "standard", "v1.0.0"),
+            "    definitions of different versions are mixed\n    v1.0.0 is too old: routes of Services came with v1.1\n",
+        ),
+        (
+            |facts| {
+                facts
+                    .definitions
+                    .as_mut()
+                    .unwrap()
+                    .retain(|found| !text(found, "/metadata/name").starts_with("httproutes."))
+            },
+            "(v1.6.3, standard channel)\n    httproutes.gateway.networking.k8s.io is not there\n",
         ),
         (
             |facts| facts.workloads.as_mut().unwrap().clear(),
