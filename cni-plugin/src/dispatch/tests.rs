@@ -470,7 +470,13 @@ fn gc_hands_the_agent_what_exists_and_never_fails_for_want_of_it() {
         ifname: "eth0".into(),
     });
     let valid = keys.to_vec();
-    assert_eq!(ran.asked[0].0, Request::Gc { valid });
+    assert_eq!(
+        ran.asked[0].0,
+        Request::Gc {
+            network: "n".into(),
+            valid
+        }
+    );
     let alone = run(&bare("GC"), stdin, None, None);
     assert_eq!(alone.reply.code, 0);
     assert!(alone.notes[0].contains("it will notice by itself"));

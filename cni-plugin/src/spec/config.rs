@@ -22,6 +22,8 @@ const CORRECT: &str = "correct the conflist in the runtime's configuration direc
 pub(crate) struct Config<'a> {
     /// Version of input and output.
     pub(crate) version: Version,
+    /// Name of the network; empty where the configuration has none.
+    pub(crate) network: String,
     /// Directory of the agent's socket.
     pub(crate) run_dir: PathBuf,
     /// Directory of the agent's list.
@@ -38,6 +40,8 @@ pub(crate) struct Config<'a> {
 struct Fields<'a> {
     #[serde(borrow)]
     cni_version: Option<&'a RawValue>,
+    #[serde(borrow)]
+    name: Option<&'a RawValue>,
     #[serde(borrow)]
     run_dir: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -78,6 +82,9 @@ impl<'a> Config<'a> {
         })?;
         Ok(Self {
             version,
+            network: decode("name", fields.name)
+                .map_err(|e| e.in_version(version))?
+                .unwrap_or_default(),
             run_dir: directory("runDir", fields.run_dir, RUN_DIR)
                 .map_err(|e| e.in_version(version))?,
             state_dir: directory("stateDir", fields.state_dir, STATE_DIR)

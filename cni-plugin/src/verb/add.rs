@@ -26,7 +26,13 @@ pub(crate) fn add(env: &Env, stdin: &[u8], world: &mut World<'_>) -> Result<Vec<
     };
     let standing = standing(&config, &pod, world);
     if standing != Standing::Out {
-        let request = Request::Add(message(attachment, &netns, pod.clone(), prev.ips.clone()));
+        let request = Request::Add(message(
+            &config,
+            attachment,
+            &netns,
+            pod.clone(),
+            prev.ips.clone(),
+        ));
         let within = if standing == Standing::NamespaceOut {
             DOUBT_DEADLINE
         } else {

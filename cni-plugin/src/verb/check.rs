@@ -30,7 +30,7 @@ pub(crate) fn check(env: &Env, stdin: &[u8], world: &mut World<'_>) -> Result<()
         return Ok(());
     }
     let named = format!("pod {}/{}", pod.namespace, pod.name);
-    let request = Request::Check(message(attachment, &netns, pod, prev.ips));
+    let request = Request::Check(message(&config, attachment, &netns, pod, prev.ips));
     let question = Question {
         run_dir: &config.run_dir,
         request: &request,

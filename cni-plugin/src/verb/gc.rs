@@ -45,6 +45,7 @@ pub(crate) fn gc(stdin: &[u8], world: &mut World<'_>) -> Result<(), CniError> {
         ifname: valid.ifname,
     });
     let request = Request::Gc {
+        network: config.network,
         valid: valid.collect(),
     };
     let question = Question {

@@ -56,6 +56,7 @@ fn since_1_1(config: &Config<'_>, verb: &str) -> Result<(), CniError> {
 }
 
 fn message(
+    config: &Config<'_>,
     attachment: Attachment,
     netns: &Path,
     pod: PodArgs,
@@ -64,6 +65,7 @@ fn message(
     cni::Attachment {
         container_id: attachment.container_id,
         ifname: attachment.ifname,
+        network: config.network.clone(),
         netns: netns.to_string_lossy().into_owned(),
         pod_namespace: pod.namespace,
         pod_name: pod.name,

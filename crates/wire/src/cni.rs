@@ -27,8 +27,11 @@ pub enum Request {
         /// Interface.
         ifname: String,
     },
-    /// These attachments exist; the pods of all others are gone.
+    /// These attachments of one network exist; the pods of its others are gone.
     Gc {
+        /// Name of the network.
+        #[serde(default)]
+        network: String,
         /// What the runtime knows of.
         valid: Vec<Key>,
     },
@@ -50,6 +53,9 @@ pub struct Attachment {
     pub container_id: String,
     /// Interface name.
     pub ifname: String,
+    /// Name of the network: GC speaks of one network at a time.
+    #[serde(default)]
+    pub network: String,
     /// Path of the namespace, for logs only.
     pub netns: String,
     /// Pod namespace (`K8S_POD_NAMESPACE`).

@@ -51,6 +51,7 @@ pub(super) async fn add(pods: &Pods, attachment: Attachment, netns: Arc<Netns>) 
         attachment: Some(record::Attachment {
             container_id: attachment.container_id,
             ifname: attachment.ifname,
+            network: attachment.network,
         }),
     };
     let news = cell.move_in(home);

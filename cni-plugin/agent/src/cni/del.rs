@@ -4,17 +4,17 @@
 
 use std::rc::Rc;
 
-use weft_wire::cni::Answer;
+use weft_wire::cni::{Answer, Key};
 
-use crate::pods::{Pods, record};
+use crate::pods::Pods;
 
 /// Answers DEL; it has nothing to fail with.
 pub(super) fn del(pods: &Rc<Pods>, container_id: String, ifname: String) -> Answer {
-    let attachment = record::Attachment {
+    let key = Key {
         container_id,
         ifname,
     };
-    if let Some(cell) = pods.by_attachment(&attachment)
+    if let Some(cell) = pods.by_attachment(&key)
         && let Some(home) = cell.home()
     {
         cell.move_out(home.netns.id());

@@ -1,5 +1,5 @@
-//! GC: pods whose attachment the runtime no longer knows are gone. An empty list may also come from a runtime that has
-//! just lost its memory, so then only those are let go whose namespace is gone too.
+//! GC: pods whose attachment to a network the runtime no longer knows are gone. An empty list may also come from a runtime
+//! that has just lost its memory, so then only those are let go whose namespace is gone too.
 
 use std::rc::Rc;
 
@@ -8,19 +8,19 @@ use weft_wire::cni::{Answer, Key};
 use crate::pods::Pods;
 
 /// Answers GC at once; the rest is done under the pods' locks.
-pub(super) async fn gc(pods: &Rc<Pods>, valid: &[Key]) -> Answer {
+pub(super) async fn gc(pods: &Rc<Pods>, network: &str, valid: &[Key]) -> Answer {
     if valid.is_empty() {
         pods.bury_the_dead().await;
     }
     for cell in pods.all() {
         let Some(home) = cell.home() else { continue };
-        // A pod that was found by a scan has no attachment that we know; the sweep looks after it.
-        let Some(own) = &home.attachment else {
+        // A pod that was found by a scan has no attachment that we know; the sweep looks after it. Of another network's
+        // attachments this list says nothing.
+        let attachment = home.attachment.as_ref();
+        let Some(own) = attachment.filter(|own| own.network == network) else {
             continue;
         };
-        let known = valid
-            .iter()
-            .any(|key| key.container_id == own.container_id && key.ifname == own.ifname);
+        let known = valid.iter().any(|key| own.is(key));
         if !known && !valid.is_empty() {
             tracing::info!(
                 uid = cell.uid(),

@@ -93,7 +93,7 @@ async fn call(packets: &Packets, pods: &Rc<Pods>, metrics: &Metrics) -> io::Resu
             },
             _,
         ) => del::del(pods, container_id, ifname),
-        (Request::Gc { valid }, _) => gc::gc(pods, &valid).await,
+        (Request::Gc { network, valid }, _) => gc::gc(pods, &network, &valid).await,
         (Request::Add(_) | Request::Check(_), None) => {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,

@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 use weft_netns::{NetnsId, ScanRoots};
+use weft_wire::cni::Key;
 
 use crate::bound::{Bound, Tables};
 use crate::handover::Handover;
@@ -80,12 +81,13 @@ impl Pods {
     }
 
     /// The pod that lives in the namespace which the runtime calls so.
-    pub(crate) fn by_attachment(&self, attachment: &Attachment) -> Option<Rc<PodCell>> {
+    pub(crate) fn by_attachment(&self, key: &Key) -> Option<Rc<PodCell>> {
         let is = |cell: &&Rc<PodCell>| {
             cell.home
                 .borrow()
                 .as_ref()
-                .is_some_and(|home| home.attachment.as_ref() == Some(attachment))
+                .and_then(|home| home.attachment.as_ref())
+                .is_some_and(|attachment| attachment.is(key))
         };
         self.cells.borrow().values().find(is).map(Rc::clone)
     }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use weft_netns::NetnsId;
+use weft_wire::cni::Key;
 
 /// The runtime's name for an attachment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +18,16 @@ pub(crate) struct Attachment {
     pub(crate) container_id: String,
     /// Interface.
     pub(crate) ifname: String,
+    /// Network; empty in what an older agent wrote.
+    #[serde(default)]
+    pub(crate) network: String,
+}
+
+impl Attachment {
+    /// Whether the runtime means this one.
+    pub(crate) fn is(&self, key: &Key) -> bool {
+        self.container_id == key.container_id && self.ifname == key.ifname
+    }
 }
 
 /// One pod that we touched.
@@ -122,6 +133,7 @@ mod tests {
             attachment: Some(Attachment {
                 container_id: "c".into(),
                 ifname: "eth0".into(),
+                network: "net".into(),
             }),
         }
     }

@@ -64,12 +64,24 @@ fn gc_lets_go_of_what_the_runtime_has_forgotten_but_not_of_everything() {
         pods.push(pod("shop", "db", Mode::Enabled, vec![]));
     });
     let (mut web, mut db) = (world.added("shop", "web"), world.added("shop", "db"));
-    let gc = |valid: Value| {
-        let entry = json!({"type": "weft-cni", "cniVersion": "1.1.0", "name": "x", "runDir": world.run_dir(),
+    let network = world.network();
+    // GC is about no sandbox.
+    let none = world.sandbox("none", "none", "none");
+    let gc_of = |network: &str, valid: Value| {
+        let entry = json!({"type": "weft-cni", "cniVersion": "1.1.0", "name": network, "runDir": world.run_dir(),
             "stateDir": world.path("state"), "cni.dev/valid-attachments": valid});
-        assert!(world.call("GC", &web, &entry).status.success());
+        assert!(world.call("GC", &none, &entry).status.success());
     };
+    // Another network's attachments are all that a runtime names when it collects that network's.
+    gc_of(
+        "another",
+        json!([{"containerID": "somebody", "ifname": "net1"}]),
+    );
+    let gc = |valid: Value| gc_of(&network, valid);
     gc(json!([]));
+    for sandbox in [&mut web, &mut db] {
+        world.chain("CHECK", sandbox).unwrap();
+    }
     gc(json!([{"containerID": db.container, "ifname": "eth0"}]));
     web.assert_clean();
     world.chain("CHECK", &mut db).unwrap();

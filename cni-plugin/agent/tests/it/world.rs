@@ -203,6 +203,24 @@ impl World {
         self.dir.path().join(sub)
     }
 
+    /// Name of the primary's network.
+    pub(crate) fn network(&self) -> String {
+        self.tag.clone()
+    }
+
+    /// Open descriptors of the agent.
+    pub(crate) fn descriptors(&self) -> usize {
+        let pid = self.agent.as_ref().expect("an agent runs").id();
+        std::fs::read_dir(format!("/proc/{pid}/fd"))
+            .unwrap()
+            .count()
+    }
+
+    /// The node's own network.
+    pub(crate) fn node(&self) -> &Netns {
+        &self.node
+    }
+
     pub(crate) fn run_dir(&self) -> PathBuf {
         self.path("run")
     }
