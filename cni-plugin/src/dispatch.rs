@@ -1,5 +1,5 @@
-//! One call of the plugin as a pure function: environment and stdin in, stdout and exit code out. The agent and the disk
-//! are two narrow traits, so every verb is tested for every version without either.
+//! One call of the plugin as a pure function: environment and stdin in, stdout and exit code out. Agent,
+//! disk and proxies are three narrow traits, so every verb is tested for every version without them.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -39,6 +39,8 @@ pub(crate) struct World<'a> {
     pub(crate) agent: &'a mut dyn Agent,
     /// The agent's list of who is in the mesh.
     pub(crate) lists: &'a mut dyn Lists,
+    /// The proxies of this node.
+    pub(crate) proxies: &'a mut dyn Proxies,
     /// A line for the runtime's log (stderr).
     pub(crate) note: &'a mut dyn FnMut(String),
 }
@@ -74,6 +76,12 @@ pub(crate) trait Agent {
 pub(crate) trait Lists {
     /// Its text; `None` when there is no such file.
     fn read(&mut self, state_dir: &Path) -> io::Result<Option<String>>;
+}
+
+/// The proxies of this node, which live and die apart from the agent and hear of labels as it does.
+pub(crate) trait Proxies {
+    /// What each one that answers lists of a namespace.
+    fn lists(&mut self, run_dir: &Path, namespace: &str) -> Vec<String>;
 }
 
 /// Runs the verb that `CNI_COMMAND` names.

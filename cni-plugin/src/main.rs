@@ -13,6 +13,7 @@
 mod dispatch;
 mod membership;
 mod node;
+mod proxies;
 mod spec;
 mod verb;
 
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
             &mut World {
                 agent: &mut node::Socket,
                 lists: &mut node::Disk,
+                proxies: &mut proxies::Admin,
                 note: &mut |text| eprintln!("weft-cni: {text}"),
             },
         ),

@@ -1,29 +1,16 @@
-//! The agent's list of who is in the mesh (`STATE/cni/namespaces`): what lets a pod outside the mesh start in a moment,
-//! also while the agent is dead and after a reboot.
+//! Reads the list of who is in the mesh (format: `weft_wire::membership`): from the agent's file, which lets a pod outside
+//! the mesh start in a moment, also while the agent is dead and after a reboot; and from the proxies of this node, which
+//! know what has changed since the agent died.
 //!
-//! The agent writes it whole on every change. One fact a line, words parted by one space:
-//!
-//! ```text
-//! weft-mesh 1
-//! namespace shop in
-//! namespace tools out
-//! pod shop web-1 0b6e… in
-//! pod tools probe-1 77aa… out
-//! end 4
-//! ```
-//!
-//! A namespace is `in` when its label says so or any pod of it on this node is in the mesh, `out` when it exists and
-//! neither is so. The rule: a pod that is listed is what its line says. A pod that is not listed asks the agent; with the
-//! agent dead it passes only if its namespace is `out`, and waits (error 11) in every other case. No list is the same as
-//! an empty one.
+//! The rule: a pod that is listed is what its line says. A pod that is not listed asks the agent; with the agent dead it
+//! passes only if its namespace is `out`, and waits (error 11) in every other case. No list is the same as an empty one.
+//! A proxy's list can only keep a pod back: who is in the mesh by it needs the agent, whatever the file says.
 
 use std::fmt;
 
-use crate::spec::args::PodArgs;
+use weft_wire::membership::HEAD;
 
-/// Path of the list below the state directory.
-pub(crate) const FILE: &str = "cni/namespaces";
-const HEAD: &str = "weft-mesh 1";
+use crate::spec::args::PodArgs;
 
 /// What the list says of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! The two traits over the real machine: the agent's socket and the list on disk. Blocking, one round trip, then gone.
+//! Two traits over the real machine: the agent's socket and the list on disk. Blocking, one round trip, then gone.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,9 +11,9 @@ use weft_netns::{
     peer_credentials, recv_with_fds, send_with_fds, seqpacket_connect, set_nonblocking,
 };
 use weft_wire::cni::{Answer, MAX_PACKET};
+use weft_wire::membership;
 
 use crate::dispatch::{Agent, Lists, Question, Unanswered};
-use crate::membership;
 
 /// The agent's socket in its run directory.
 const SOCKET: &str = "cni.sock";
@@ -77,7 +77,7 @@ fn connect(path: &Path, until: Instant) -> io::Result<OwnedFd> {
     }
 }
 
-fn left(until: Instant) -> io::Result<Duration> {
+pub(crate) fn left(until: Instant) -> io::Result<Duration> {
     let left = until.saturating_duration_since(Instant::now());
     if left.is_zero() {
         Err(io::ErrorKind::TimedOut.into())

@@ -12,10 +12,11 @@ use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 use weft_decide::Prepared;
 use weft_observe::Metrics;
-use weft_service::http::{self, Router};
+use weft_service::http::{self, Answer, Router};
 use weft_service::metrics::Exposition;
 use weft_service::ready::Readiness;
-use weft_tables::{ClientConfig, Handle};
+use weft_tables::{ClientConfig, Handle, State};
+use weft_wire::membership;
 
 use crate::config::{Config, DRAIN_DEADLINE};
 use crate::control::{self, Control, Inbox};
@@ -65,7 +66,8 @@ async fn control(config: Config) -> anyhow::Result<()> {
     start_workers(&shared, &metrics, inboxes)?;
 
     let readiness = Readiness::default();
-    serve_http(&config, &registry, &metrics, &readiness, &stop_tables).await?;
+    let router = router(&registry, &metrics, &readiness);
+    serve_http(&config, router, &handle, &stop_tables).await?;
     let tables_ready = CancellationToken::new();
     tokio::spawn(publish(
         Arc::clone(&shared),
@@ -180,23 +182,35 @@ fn admin_socket(config: &Config) -> PathBuf {
         1 => source::process_start(),
         pid => u64::from(pid),
     };
-    config.run_dir.join(format!("proxy-{number}.sock"))
+    config.run_dir.join(membership::admin_socket(number))
 }
 
-async fn serve_http(
-    config: &Config,
+fn router(
     registry: &prometheus::Registry,
     metrics: &Arc<Metrics>,
     readiness: &Readiness,
-    stop: &CancellationToken,
-) -> anyhow::Result<()> {
+) -> Router {
     let scrape = Arc::new(NodeScrape::new(Arc::clone(metrics)));
     let exposition = Exposition::new(registry.clone(), vec![scrape]);
-    let router = Arc::new(
-        Router::new()
-            .metrics(exposition)
-            .readiness(readiness.clone()),
-    );
+    Router::new()
+        .metrics(exposition)
+        .readiness(readiness.clone())
+}
+
+/// On the admin socket, which is root's, the plugin also learns who is in the mesh.
+async fn serve_http(
+    config: &Config,
+    router: Router,
+    tables: &Handle,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let tables = tables.clone();
+    let private = router.clone().get(membership::PAGE, move |namespace| {
+        let State { tables, .. } = &*tables.current();
+        let only = Some(namespace).filter(|namespace| !namespace.is_empty());
+        Answer::text(membership::list(&tables.namespaces, &tables.pods, only))
+    });
+    let router = Arc::new(router);
     for address in [config.metrics_listen, config.ready_listen] {
         let listener = TcpListener::bind(address)
             .await
@@ -206,7 +220,7 @@ async fn serve_http(
     let path = admin_socket(config);
     let admin =
         http::bind_unix(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
-    tokio::spawn(http::serve_unix(admin, router, stop.clone()));
+    tokio::spawn(http::serve_unix(admin, Arc::new(private), stop.clone()));
     Ok(())
 }
 

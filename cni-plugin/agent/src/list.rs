@@ -1,50 +1,16 @@
 //! The list of who is in the mesh (`STATE/cni/namespaces`), from which the plugin decides without us that a pod passes.
-//! Format and rule are described where it is read (`cni-plugin/src/membership.rs`); it is written whole, synced and
-//! renamed, only when it differs, and never before the first tables.
+//! It is written whole, synced and renamed, only when it differs, and never before the first tables.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use weft_model::pod::Mode;
+use weft_wire::membership;
 
 use crate::bound::Bound;
 
 /// The list as text.
 pub(crate) fn render(bound: &Bound) -> String {
-    // A name that would break a line is no name of Kubernetes; such a pod asks the agent.
-    let plain = |text: &str| !text.is_empty() && !text.contains(char::is_whitespace);
-    // Namespaces without a pod here count too: the first pod of an unlabelled one starts while the agent is away.
-    let known = bound.namespaces.iter().filter(|(name, _)| plain(name));
-    let mut namespaces: BTreeMap<&str, bool> = known
-        .map(|(name, inside)| (name.as_str(), *inside))
-        .collect();
-    let mut pods = Vec::new();
-    for pod in bound.pods.values() {
-        let (id, uid, inside) = (
-            &pod.workload.pod,
-            &pod.workload.uid,
-            pod.mode == Mode::Enabled,
-        );
-        if !plain(&id.namespace) || !plain(&id.name) || !plain(uid) {
-            continue;
-        }
-        *namespaces.entry(&id.namespace).or_default() |= inside;
-        pods.push((&id.namespace, &id.name, uid, inside));
-    }
-    pods.sort_unstable();
-    let word = |inside: bool| if inside { "in" } else { "out" };
-    let mut text = String::from("weft-mesh 1\n");
-    // Writing to a string does not fail.
-    for (namespace, inside) in &namespaces {
-        let _ = writeln!(text, "namespace {namespace} {}", word(*inside));
-    }
-    for (namespace, name, uid, inside) in &pods {
-        let _ = writeln!(text, "pod {namespace} {name} {uid} {}", word(*inside));
-    }
-    let _ = writeln!(text, "end {}", namespaces.len() + pods.len());
-    text
+    membership::list(&bound.namespaces, &bound.pods, None)
 }
 
 /// The file.
@@ -58,7 +24,7 @@ impl ListFile {
     /// Below the state directory; what an earlier agent wrote stays until the first write.
     pub(crate) fn new(state_dir: &Path) -> Self {
         Self {
-            path: state_dir.join("cni/namespaces"),
+            path: state_dir.join(membership::FILE),
             written: None,
         }
     }
@@ -82,6 +48,8 @@ impl ListFile {
 mod tests {
     use super::*;
     use std::sync::Arc;
+
+    use weft_model::pod::Mode;
 
     use crate::bound::testing::pod;
 

@@ -33,6 +33,20 @@ impl Lists for Memory {
     }
 }
 
+/// Proxies that list what they are told to, and remember of which namespace they were asked.
+#[derive(Default)]
+struct Told {
+    lists: Vec<&'static str>,
+    asked: Vec<String>,
+}
+
+impl Proxies for Told {
+    fn lists(&mut self, _: &Path, namespace: &str) -> Vec<String> {
+        self.asked.push(namespace.to_owned());
+        self.lists.iter().map(|list| (*list).to_owned()).collect()
+    }
+}
+
 struct Ran {
     reply: Reply,
     asked: Vec<(Request, Duration)>,
@@ -56,6 +70,16 @@ impl Ran {
 }
 
 fn run(env: &Env, stdin: &[u8], answer: Option<Answer>, list: Option<&'static str>) -> Ran {
+    run_beside(&mut Told::default(), (env, stdin), answer, list)
+}
+
+/// The same on a node with proxies.
+fn run_beside(
+    proxies: &mut Told,
+    (env, stdin): (&Env, &[u8]),
+    answer: Option<Answer>,
+    list: Option<&'static str>,
+) -> Ran {
     let mut agent = Script {
         answer,
         asked: vec![],
@@ -64,6 +88,7 @@ fn run(env: &Env, stdin: &[u8], answer: Option<Answer>, list: Option<&'static st
     let mut world = World {
         agent: &mut agent,
         lists: &mut Memory(list),
+        proxies,
         note: &mut |n| notes.push(n),
     };
     let reply = dispatch(env, stdin, &mut world);
@@ -200,6 +225,9 @@ fn an_unlisted_pod_of_a_namespace_outside_the_mesh_asks_and_passes_when_nobody_a
     assert_eq!((ran.reply.code, ran.asked.len()), (0, 1));
     assert!(ran.asked[0].1 < weft_wire::cni::DEADLINE);
     assert!(ran.notes[0].contains("outside the mesh"), "{:?}", ran.notes);
+    let check = env("CHECK", "tools", "new");
+    let checked = run(&check, &config("1.0.0"), None, Some(LIST));
+    assert_eq!(checked.reply.code, 0, "CHECK does not notice it either");
     let again = Some(Answer::TryAgain {
         reason: "it is opted in by its own label".into(),
     });
@@ -213,6 +241,62 @@ fn an_unlisted_pod_of_a_namespace_outside_the_mesh_asks_and_passes_when_nobody_a
         .code(),
         11
     );
+}
+
+#[test]
+fn a_pod_waits_when_any_proxy_has_heard_what_the_dead_agent_could_not_write() {
+    let out = "weft-mesh 1\nnamespace tools out\nend 1\n";
+    let labelled = "weft-mesh 1\nnamespace tools in\nend 1\n";
+    let own_label = "weft-mesh 1\nnamespace tools in\npod tools new uid-new in\npod tools probe-1 uid-probe-1 out\nend 3\n";
+    let add = |name: &str, lists: &[&'static str], answer| {
+        let mut proxies = Told {
+            lists: lists.to_vec(),
+            ..Told::default()
+        };
+        let env = env("ADD", "tools", name);
+        let ran = run_beside(&mut proxies, (&env, &config("1.0.0")), answer, Some(LIST));
+        assert_eq!(proxies.asked, ["tools"]);
+        ran
+    };
+    for (name, lists, code) in [
+        ("new", &[][..], 0),
+        ("new", &[out], 0),
+        ("new", &[labelled], 11),
+        ("new", &[out, labelled], 11),
+        ("new", &[own_label], 11),
+        // One that is listed by the agent had been bound before the label came, and its sandbox is made again.
+        ("probe-1", &[labelled], 11),
+        ("probe-1", &[own_label], 0),
+        // No word at all: the agent's list decides.
+        ("new", &["weft-mesh 1\nend 0\n"], 0),
+        ("new", &["weft-mesh 1\nnamespace tools in\n"], 0),
+        ("new", &["<html>"], 0),
+    ] {
+        let reply = add(name, lists, None).reply;
+        let text = String::from_utf8_lossy(&reply.stdout).into_owned();
+        let found = if reply.code == 0 { 0 } else { 11 };
+        assert_eq!(found, code, "{name} {lists:?}: {text}");
+        assert!(code == 0 || text.contains("\"code\":11"), "{text}");
+    }
+    // A living agent has the last word, and is waited for as long as for any pod of the mesh.
+    let ran = add("new", &[labelled], OK);
+    assert_eq!((ran.reply.code, ran.asked.len()), (0, 1));
+    assert_eq!(ran.asked[0].1, weft_wire::cni::DEADLINE);
+}
+
+#[test]
+fn proxies_are_not_asked_about_pods_that_need_the_agent_or_never_do() {
+    for (namespace, name, list) in [
+        ("shop", "web-1", Some(LIST)),
+        ("kube-system", "dns", Some(LIST)),
+        ("nowhere", "x", Some(LIST)),
+        ("tools", "probe-1", None),
+    ] {
+        let mut proxies = Told::default();
+        let env = env("ADD", namespace, name);
+        run_beside(&mut proxies, (&env, &config("1.0.0")), OK, list);
+        assert!(proxies.asked.is_empty(), "{namespace}/{name}");
+    }
 }
 
 #[test]

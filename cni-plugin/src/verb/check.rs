@@ -26,7 +26,8 @@ pub(crate) fn check(env: &Env, stdin: &[u8], world: &mut World<'_>) -> Result<()
     let Some(pod) = args::pod(env).map_err(in_version)? else {
         return Ok(());
     };
-    if standing(&config, &pod, world) == Standing::Out {
+    let standing = standing(&config, &pod, world);
+    if standing == Standing::Out {
         return Ok(());
     }
     let named = format!("pod {}/{}", pod.namespace, pod.name);
@@ -47,6 +48,8 @@ pub(crate) fn check(env: &Env, stdin: &[u8], world: &mut World<'_>) -> Result<()
             reason,
             details,
         }) => Err(CniError::new(code, format!("{named}: {reason}"), details)),
+        // As in ADD: whoever is outside does not notice that the agent is away.
+        Err(Unanswered::Agent(_)) if standing == Standing::NamespaceOut => Ok(()),
         Err(Unanswered::Agent(why)) => Err(CniError::try_again(
             format!("{named}: {why}"),
             "check that weft-agent runs on this node",

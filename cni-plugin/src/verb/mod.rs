@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use weft_wire::cni;
+use weft_wire::membership::FILE;
 
 use crate::dispatch::World;
 use crate::membership::{self, Standing};
@@ -20,29 +21,37 @@ use crate::spec::error::{CniError, INCOMPATIBLE_VERSION};
 /// Namespaces that are never in the mesh, by name: the cluster's own and ours must start while everything else waits.
 pub(crate) const NEVER: [&str; 2] = ["kube-system", "weft-system"];
 
-/// What the list on disk says of a pod. A list that cannot be read says nothing, which is never a reason to pass.
+/// Whether a pod is in the mesh, by all that can be known without the agent. Where the list on disk would let it pass, the
+/// node's proxies are asked too: the list stays as it is while the agent is away, they hear of every label.
 fn standing(config: &Config<'_>, pod: &PodArgs, world: &mut World<'_>) -> Standing {
     if NEVER.contains(&pod.namespace.as_str()) {
         return Standing::Out;
     }
-    let path = config.state_dir.join(membership::FILE);
-    match world.lists.read(&config.state_dir) {
-        Ok(None) => Standing::Unknown,
-        Ok(Some(text)) => membership::standing(&text, pod).unwrap_or_else(|error| {
-            (world.note)(format!(
-                "{}: {error}; asking the agent instead",
-                path.display()
-            ));
-            Standing::Unknown
-        }),
-        Err(error) => {
-            (world.note)(format!(
-                "{}: {error}; asking the agent instead",
-                path.display()
-            ));
-            Standing::Unknown
-        }
+    let listed = listed(config, pod, world);
+    if matches!(listed, Standing::In | Standing::Unknown) {
+        return listed;
     }
+    let told = world.proxies.lists(&config.run_dir, &pod.namespace);
+    let inside = |text: &String| membership::standing(text, pod) == Ok(Standing::In);
+    if told.iter().any(inside) {
+        return Standing::In;
+    }
+    listed
+}
+
+/// What the list on disk says of a pod. A list that cannot be read says nothing, which is never a reason to pass.
+fn listed(config: &Config<'_>, pod: &PodArgs, world: &mut World<'_>) -> Standing {
+    let path = config.state_dir.join(FILE);
+    let text = match world.lists.read(&config.state_dir) {
+        Ok(None) => return Standing::Unknown,
+        Ok(Some(text)) => membership::standing(&text, pod).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    text.unwrap_or_else(|error| {
+        let path = path.display();
+        (world.note)(format!("{path}: {error}; asking the agent instead"));
+        Standing::Unknown
+    })
 }
 
 /// Code 1 for a configuration whose version is older than the verb.

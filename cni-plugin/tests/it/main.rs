@@ -6,8 +6,9 @@
     reason = "tests: unwrapping is failing, and nobody reads their pages"
 )]
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -137,12 +138,7 @@ fn del_leaves_a_hanging_agent() {
 #[test]
 fn a_pod_outside_the_mesh_passes_in_ten_milliseconds_with_the_agent_dead() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::create_dir(dir.path().join("cni")).unwrap();
-    std::fs::write(
-        dir.path().join("cni/namespaces"),
-        include_str!("../../testdata/namespaces"),
-    )
-    .unwrap();
+    tools_are_out(dir.path());
     let args = "K8S_POD_NAMESPACE=tools;K8S_POD_NAME=probe-1;K8S_POD_UID=uid-probe-1";
     let took = quickest(|| {
         let (output, took) = call("ADD", args, &config(dir.path()));
@@ -150,6 +146,70 @@ fn a_pod_outside_the_mesh_passes_in_ten_milliseconds_with_the_agent_dead() {
         took
     });
     assert!(took < Duration::from_millis(10), "{took:?}");
+}
+
+/// A proxy's admin socket that answers one request with a list; `None`: it never takes the connection.
+fn proxy(dir: &Path, number: u64, list: Option<&'static str>) -> UnixListener {
+    let path = dir.join(weft_wire::membership::admin_socket(number));
+    let listener = UnixListener::bind(path).unwrap();
+    let held = listener.try_clone().unwrap();
+    let Some(list) = list else { return held };
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut line = String::new();
+            BufReader::new(&stream).read_line(&mut line).unwrap();
+            assert_eq!(line, "GET /membership?tools HTTP/1.0\r\n");
+            let length = list.len();
+            write!(
+                stream,
+                "HTTP/1.0 200 OK\r\ncontent-length: {length}\r\n\r\n{list}"
+            )
+            .unwrap();
+        }
+    });
+    held
+}
+
+fn tools_are_out(dir: &Path) {
+    std::fs::create_dir(dir.join("cni")).unwrap();
+    let list = include_str!("../../testdata/namespaces");
+    std::fs::write(dir.join("cni/namespaces"), list).unwrap();
+}
+
+#[test]
+fn a_label_that_came_while_the_agent_was_dead_is_learnt_from_a_proxy() {
+    let dir = tempfile::tempdir().unwrap();
+    tools_are_out(dir.path());
+    let args = "K8S_POD_NAMESPACE=tools;K8S_POD_NAME=new;K8S_POD_UID=uid-new";
+    let add = || call("ADD", args, &config(dir.path()));
+    assert!(add().0.status.success(), "no proxy: the list decides");
+    let out = "weft-mesh 1\nnamespace tools out\nend 1\n";
+    let _old = proxy(dir.path(), 7, Some(out));
+    let took = quickest(|| {
+        let (output, took) = add();
+        assert!(output.status.success());
+        took
+    });
+    assert!(took < Duration::from_millis(10), "{took:?}");
+    let labelled = "weft-mesh 1\nnamespace tools in\nend 1\n";
+    let _new = proxy(dir.path(), 8, Some(labelled));
+    let refused = error(&add().0);
+    assert_eq!(refused["code"], 11, "{refused}");
+}
+
+#[test]
+fn proxies_that_are_dead_or_hang_do_not_hold_a_pod_up() {
+    let dir = tempfile::tempdir().unwrap();
+    tools_are_out(dir.path());
+    for number in 0..100 {
+        drop(UnixListener::bind(dir.path().join(format!("proxy-{number}.sock"))).unwrap());
+    }
+    let _stopped = proxy(dir.path(), 4711, None);
+    let args = "K8S_POD_NAMESPACE=tools;K8S_POD_NAME=new;K8S_POD_UID=uid-new";
+    let (output, took) = call("ADD", args, &config(dir.path()));
+    assert!(output.status.success(), "{output:?}");
+    assert!(took < Duration::from_secs(30), "{took:?}");
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub use inside::{addresses, has_ipv6, read_sysctl, write_sysctl};
 pub use namespace::{Netns, NetnsId};
 pub use pass::{
     MAX_FDS, PeerCredentials, peer_credentials, recv_with_fds, send_with_fds, seqpacket_accept,
-    seqpacket_connect, seqpacket_listen, seqpacket_pair, set_nonblocking,
+    seqpacket_connect, seqpacket_listen, seqpacket_pair, set_nonblocking, stream_connect,
 };
 pub use scan::{ScanRoots, find_by_ip};
 pub use socket::{

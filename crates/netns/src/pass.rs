@@ -7,6 +7,7 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -220,6 +221,20 @@ pub fn seqpacket_connect(path: &Path) -> io::Result<OwnedFd> {
     let address = UnixAddr::new(path).map_err(|e| named(e.into()))?;
     connect(fd.as_raw_fd(), &address).map_err(|e| named(e.into()))?;
     Ok(fd)
+}
+
+/// Connects to the stream socket at `path` without waiting in its queue. The result is blocking and close-on-exec.
+///
+/// # Errors
+/// `NotFound` when there is no socket, `ConnectionRefused` when nobody listens, `WouldBlock` when its queue is full.
+pub fn stream_connect(path: &Path) -> io::Result<UnixStream> {
+    let named = |e: io::Error| io::Error::new(e.kind(), format!("socket {}: {e}", path.display()));
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    let address = UnixAddr::new(path).map_err(|e| named(e.into()))?;
+    connect(fd.as_raw_fd(), &address).map_err(|e| named(e.into()))?;
+    set_nonblocking(&fd, false)?;
+    Ok(fd.into())
 }
 
 /// Two connected sockets, nonblocking and close-on-exec.

@@ -12,6 +12,7 @@
 )]
 
 pub mod cni;
+pub mod membership;
 pub mod pod;
 #[cfg(feature = "grpc")]
 pub mod table;

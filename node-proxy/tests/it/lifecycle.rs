@@ -27,6 +27,23 @@ fn every_pod_is_acknowledged_before_ready_is_said() {
 }
 
 #[test]
+fn the_admin_socket_knows_a_namespace_without_pods_here_as_soon_as_it_is_labelled() {
+    let world = World::new();
+    let namespace = |labels: &str| {
+        format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: fresh, labels: {labels}}}\n")
+    };
+    let answers = |what: &str, text: &str| {
+        eventually(what, || world.proxy.get("/membership?fresh") == text);
+    };
+    world.mesh.apply(&namespace("{}"));
+    answers("it exists", "weft-mesh 1\nnamespace fresh out\nend 1\n");
+    world.mesh.apply(&namespace("{weft.mesh/mode: enabled}"));
+    answers("it is in", "weft-mesh 1\nnamespace fresh in\nend 1\n");
+    let all = world.proxy.get("/membership");
+    assert!(all.contains("uid-client in\n"), "{all}");
+}
+
+#[test]
 fn a_restarted_agent_is_told_what_is_held_and_connections_go_on() {
     let mut world = World::new();
     let _web = world.web();

@@ -26,7 +26,7 @@ use weft_wire::cni::Key;
 use crate::bound::{Bound, Tables};
 use crate::handover::Handover;
 use kernel::Kernel;
-use record::{Attachment, Records};
+use record::Records;
 
 pub(crate) use cell::{Home, PodCell};
 pub(crate) use drive::Settled;

@@ -259,3 +259,68 @@ fn a_broken_manifest_is_named_and_traffic_goes_on() {
         },
     );
 }
+
+/// A namespace with these labels, and a pod for each name.
+fn joining(labels: &str, pods: &[&str]) -> String {
+    let mut text =
+        format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: joining, labels: {labels}}}\n");
+    for pod in pods {
+        text += &format!(
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {pod}, namespace: joining, labels: {{app: {pod}}}}}\n\
+             spec:\n  containers:\n  - {{name: app, image: sample, ports: [{{name: http, containerPort: 80}}]}}\n"
+        );
+    }
+    text
+}
+
+/// Newest generation that all proxies have.
+async fn generation(mesh: &Mesh) -> f64 {
+    let samples = mesh.metrics().await;
+    let of_proxies = samples
+        .iter()
+        .filter(|sample| sample.name == "weft_tables_generation");
+    of_proxies
+        .map(|sample| sample.value)
+        .fold(f64::INFINITY, f64::min)
+}
+
+#[test]
+fn a_label_that_comes_while_the_agents_are_dead_keeps_new_pods_waiting_for_them() {
+    let file = "joining.yaml";
+    mesh(
+        "faults::a_label_that_comes_while_the_agents_are_dead_keeps_new_pods_waiting_for_them",
+        &[(file, &joining("{}", &["first"]))],
+        |mesh| async move {
+            for node in ["node-1", "node-2"] {
+                mesh.lab.kill(Part::Agent, node).await.unwrap();
+            }
+            // Without the label a pod starts: the list that the agents have left says that it may.
+            let apply = async |text: String| mesh.lab.apply(file, &text).await.unwrap();
+            apply(joining("{}", &["first", "second"])).await;
+            mesh.lab.settled(DEADLINE).await.unwrap();
+            let before = generation(&mesh).await;
+            let label = "{weft.mesh/mode: enabled}";
+            apply(joining(label, &["first", "second"])).await;
+            let deadline = tokio::time::Instant::now() + DEADLINE;
+            while generation(&mesh).await <= before {
+                assert!(tokio::time::Instant::now() < deadline, "no proxy hears");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            apply(joining(label, &["first", "second", "third"])).await;
+            let told = |view: &weft_lab::View| {
+                let third = view.pod("joining", "third");
+                third.is_some_and(|pod| pod.waiting.contains("code 11"))
+            };
+            mesh.lab.wait(DEADLINE, told).await.unwrap();
+            for node in ["node-1", "node-2"] {
+                mesh.lab.start(Part::Agent, node).await.unwrap();
+            }
+            mesh.lab.settled(DEADLINE).await.unwrap();
+            let third = mesh.view().pod("joining", "third").unwrap().clone();
+            let rules = exec::rules(&third, "nft").await.unwrap()
+                + &exec::rules(&third, "legacy").await.unwrap();
+            assert!(rules.contains("15001"), "it starts captured: {rules}");
+            until(&mesh, |rules| rules.contains("joining/second -A WEFT_OUT")).await;
+        },
+    );
+}

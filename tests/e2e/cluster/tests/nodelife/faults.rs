@@ -49,16 +49,49 @@ pub(crate) fn pods_wait(world: &World<'_>, away: impl FnOnce(), back: impl FnOnc
     world.kubectl("-n plain delete pod free --timeout=120s");
 }
 
-/// Pods of the mesh work on and new ones wait; others do not notice.
+/// Pods of the mesh work on and new ones wait; others do not notice. A namespace that joins meanwhile counts at once.
 pub(crate) fn agent_away(world: &World<'_>) {
+    world.kubectl("create namespace joining");
+    let list = "/var/lib/weft/cni/namespaces";
+    let listed = ["grep", "-x", "namespace joining out", list];
+    world.eventually("the agent has noted the namespace", || {
+        let node = world.cluster.node(1).unwrap();
+        node.exec(&listed).unwrap().success()
+    });
     let report = world.under_load("agent away", || {
         pods_wait(
             world,
-            || world.keep_away(Part::Agent, "weft-agent", true),
+            || {
+                world.keep_away(Part::Agent, "weft-agent", true);
+                joins(world);
+            },
             || world.keep_away(Part::Agent, "weft-agent", false),
         );
     });
     nothing_lost(&report);
+    world.wait("condition=Ready", &["-n", "joining", "pod/joiner"]);
+    let pods = ["pods", "-n", "joining", "-l", "app=joiner"];
+    let pods = world.cluster.get(&pods).unwrap();
+    assert!(world.has_rules(&pods["items"][0]), "{pods}");
+    world.eventually("the proxies have seen its first request", || {
+        let words = ["reporter=\"source\"", "source_workload=\"joiner\""];
+        world.requests(&words) == 1.0
+    });
+    world.kubectl("delete namespace joining --timeout=120s");
+}
+
+/// The agents' lists still say that the namespace is outside; the proxies know better.
+fn joins(world: &World<'_>) {
+    world.cluster.apply(&eager("joining", "before")).unwrap();
+    world.wait("condition=Ready", &["-n", "joining", "pod/before"]);
+    world.kubectl("label namespace joining weft.mesh/mode=enabled");
+    world.eventually("the proxy has heard of the label", || {
+        world
+            .proxy_lists(1, "joining")
+            .contains("namespace joining in\n")
+    });
+    world.cluster.apply(&eager("joining", "joiner")).unwrap();
+    world.waits("joining", "joiner");
 }
 
 /// All agents are exchanged, then all are killed at once.

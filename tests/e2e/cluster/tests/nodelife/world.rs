@@ -2,7 +2,9 @@
 //! at facts (packet rules in a pod's network, series of the proxies, events).
 
 use std::fmt::Display;
+use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -143,6 +145,28 @@ impl<'a> World<'a> {
             .chain(words.iter().copied())
             .collect();
         self.mesh.sum(Part::Proxy, &all).unwrap()
+    }
+
+    /// What the proxy of a node tells the plugin of a namespace.
+    pub(crate) fn proxy_lists(&self, node: usize, namespace: &str) -> String {
+        let node = self.cluster.node(node).unwrap();
+        // The node's files as one of its processes sees them.
+        let kubelet = node.daemon_pid("kubelet").unwrap().unwrap();
+        let run = format!("/proc/{kubelet}/root/run/weft");
+        let mut lists = String::new();
+        for socket in std::fs::read_dir(run).unwrap().flatten() {
+            if !socket.file_name().to_string_lossy().starts_with("proxy-") {
+                continue;
+            }
+            // Killed ones have left theirs behind.
+            let Ok(mut stream) = UnixStream::connect(socket.path()) else {
+                continue;
+            };
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let _ = write!(stream, "GET /membership?{namespace} HTTP/1.0\r\n\r\n");
+            let _ = stream.read_to_string(&mut lists);
+        }
+        lists
     }
 
     pub(crate) fn eventually(&self, what: &str, mut is: impl FnMut() -> bool) {
