@@ -8,7 +8,7 @@ use weft_model::pod::Mode;
 use weft_wire::pod::{ToAgent, ToProxy};
 
 use crate::proxy::{Manner, Proxy};
-use crate::world::{World, command, echo, eventually, greeting, inside, ping, pod};
+use crate::world::{Sandbox, World, command, echo, eventually, greeting, inside, ping, pod};
 
 fn enabled(world: &World, names: &[&str]) {
     world.operator.publish(|pods| {
@@ -312,4 +312,148 @@ fn only_root_may_call() {
             .mode();
         assert_eq!(mode & 0o777, 0o600, "{socket}");
     }
+}
+
+/// Calls our plugin alone for a sandbox with one address.
+fn alone(world: &World, verb: &str, sandbox: &Sandbox, address: &str) -> serde_json::Value {
+    let entry = json!({"type": "weft-cni", "cniVersion": "1.0.0", "name": "x", "runDir": world.run_dir(),
+        "stateDir": world.path("state"), "prevResult": {"cniVersion": "1.0.0", "ips": [{"address": address}]}});
+    let output = world.call(verb, sandbox, &entry);
+    serde_json::from_slice(&output.stdout).unwrap_or_default()
+}
+
+#[test]
+fn an_address_that_is_used_again_at_once_belongs_to_the_new_pod() {
+    let world = World::start("1.0.0");
+    let proxy = Proxy::start(&world.run_dir(), Manner::Acks);
+    let address = "10.77.0.7/24";
+    let ip = "10.77.0.7".parse().unwrap();
+    let listed = |name| pod("shop", name, Mode::Enabled, vec![ip]);
+    world.operator.publish(|pods| {
+        pods.push(listed("first"));
+        pods.push(pod("shop", "second", Mode::Enabled, vec![]));
+    });
+    let [first, second] = ["first", "second"].map(|name| {
+        let sandbox = world.sandbox("shop", name, name);
+        for words in [
+            "link add eth0 type veth peer name peer0",
+            "link set eth0 up",
+        ] {
+            let words: Vec<&str> = words.split(' ').collect();
+            assert!(
+                inside(&sandbox.netns, command("ip", &words))
+                    .status
+                    .success()
+            );
+        }
+        sandbox
+    });
+    let own = |sandbox: &Sandbox| {
+        let words = ["address", "add", address, "dev", "eth0"];
+        assert!(
+            inside(&sandbox.netns, command("ip", &words))
+                .status
+                .success()
+        );
+    };
+    own(&first);
+    let added = |sandbox: &Sandbox| {
+        eventually("ADD succeeds", || {
+            alone(&world, "ADD", sandbox, address)["code"].is_null()
+        });
+    };
+    added(&first);
+    // The first one's address stays in its namespace until the plugins before ours have had their turn.
+    alone(&world, "DEL", &first, address);
+    own(&second);
+    added(&second);
+    assert!(second.rules().contains("-j WEFT_OUT"));
+    // The API still shows the first pod with the address, and now the second one too.
+    world.operator.publish(|pods| {
+        pods.retain(|pod| pod.workload.uid != "uid-second");
+        pods.push(listed("second"));
+    });
+    proxy.hears("the end of the first", |m| {
+        *m == ToProxy::Del {
+            uid: "uid-first".into(),
+        }
+    });
+    first.assert_clean();
+    alone(&world, "DEL", &first, address);
+    assert!(alone(&world, "CHECK", &second, address)["code"].is_null());
+    let of_second = |m: &ToProxy| {
+        *m == ToProxy::Del {
+            uid: "uid-second".into(),
+        }
+    };
+    assert!(!proxy.heard().iter().any(of_second));
+    assert!(!first.rules().contains("WEFT"));
+}
+
+#[test]
+fn a_flush_of_the_hosts_firewall_finds_nothing_of_ours() {
+    let world = World::start("1.0.0");
+    let proxy = Proxy::start(&world.run_dir(), Manner::Acks);
+    enabled(&world, &["web"]);
+    let mut web = world.added("shop", "web");
+    echo(&web.netns, 8080);
+    let to = SocketAddr::new(web.ip(), 8080);
+    let mut old = world.connect(to);
+    greeting(&mut old);
+    let during = web.rules();
+    for program in [
+        "iptables-nft",
+        "iptables-legacy",
+        "ip6tables-nft",
+        "ip6tables-legacy",
+    ] {
+        let saved = inside(world.node(), command(&format!("{program}-save"), &[]));
+        let saved = String::from_utf8(saved.stdout).unwrap();
+        assert!(!saved.contains("WEFT"), "{saved}");
+        for table in ["filter", "nat", "mangle", "raw"] {
+            let flushed = inside(world.node(), command(program, &["-t", table, "-F"]));
+            assert!(flushed.status.success(), "{flushed:?}");
+        }
+    }
+    ping(&mut old, "through the flush");
+    greeting(&mut world.connect(to));
+    assert_eq!(proxy.relayed("uid-web"), 2);
+    assert_eq!(web.rules(), during);
+    world.chain("CHECK", &mut web).unwrap();
+}
+
+#[test]
+fn descriptors_are_given_back() {
+    let world = World::start("1.0.0");
+    let _proxy = Proxy::start(&world.run_dir(), Manner::Acks);
+    let names: Vec<String> = (0..8).map(|number| format!("web-{number}")).collect();
+    enabled(
+        &world,
+        &names.iter().map(String::as_str).collect::<Vec<_>>(),
+    );
+    let cycle = |name: &str| {
+        let mut web = world.added("shop", name);
+        world.chain("CHECK", &mut web).unwrap();
+        // One that has to be refused, and a search through all namespaces that finds nobody.
+        let code = alone(&world, "ADD", &web, "10.9.9.9/24")["code"].clone();
+        assert_eq!(code, 101);
+        let lost = "10.9.9.9".parse().unwrap();
+        world.operator.publish(|pods| {
+            pods.retain(|pod| pod.workload.uid != "uid-lost");
+            pods.push(pod("shop", "lost", Mode::Enabled, vec![lost]));
+        });
+        world.chain("DEL", &mut web).unwrap();
+        web.assert_clean();
+    };
+    cycle(&names[0]);
+    let mut least = usize::MAX;
+    eventually("the first is forgotten", || {
+        least = least.min(world.descriptors());
+        world.metric("weft_agent_pods{state=\"captured\"}") == 0.0
+    });
+    for name in &names[1..] {
+        cycle(name);
+    }
+    // Each pod has three descriptors, and a search opens one for each namespace of the machine.
+    eventually("all are closed", || world.descriptors() <= least + 2);
 }

@@ -233,3 +233,30 @@ fn add_takes_a_namespace_back_that_a_scan_gave_to_another_pod() {
     });
     world.chain("CHECK", &mut web).unwrap();
 }
+
+#[test]
+fn a_pod_that_was_released_is_captured_again_exactly_once() {
+    let world = World::start("1.0.0");
+    let proxy = Proxy::start(&world.run_dir(), Manner::Acks);
+    world
+        .operator
+        .publish(|pods| pods.push(pod("shop", "web", out(), vec![])));
+    let web = world.added("shop", "web");
+    let before = web.rules();
+    echo(&web.netns, 8080);
+    let mut captured = None;
+    for round in 1..=3 {
+        set(&world, &web, Mode::Enabled);
+        eventually("it is captured", || {
+            world.metric("weft_agent_pods{state=\"captured\"}") == 1.0
+        });
+        let rules = web.rules();
+        assert_eq!(captured.get_or_insert(rules.clone()), &rules);
+        greeting(&mut world.connect(SocketAddr::new(web.ip(), 8080)));
+        assert_eq!(proxy.relayed(&web.uid), round);
+        set(&world, &web, out());
+        eventually("nothing is left", || web.rules() == before);
+        web.assert_clean();
+        proxy.forget_heard();
+    }
+}

@@ -221,3 +221,71 @@ fn a_proxy_of_another_version_is_refused_by_name() {
     }
     let _proxy = Proxy::start(&world.run_dir(), Manner::Acks);
 }
+
+#[test]
+fn proxies_that_leave_in_any_order_leave_the_others_serving() {
+    let world = World::start("1.0.0");
+    let old = Proxy::start(&world.run_dir(), Manner::Acks);
+    shop(&world, &["web", "late"]);
+    let mut web = world.added("shop", "web");
+    echo(&web.netns, 8080);
+    let of_web = |m: &ToProxy| matches!(m, ToProxy::Pod(pod) if pod.uid == "uid-web");
+    let new = Proxy::start(&world.run_dir(), Manner::Acks);
+    new.hears("the pod", of_web);
+    new.say(ToAgent::Ready);
+    old.hears("Drain", |m| *m == ToProxy::Drain);
+    // The end of the older one comes after the beginning of the newer one.
+    old.kill();
+    greeting(&mut world.connect(SocketAddr::new(web.ip(), 8080)));
+    assert_eq!(new.relayed("uid-web"), 1);
+    // The newest dies before it was ready for anything.
+    let newest = Proxy::start(&world.run_dir(), Manner::Acks);
+    newest.hears("the pod", of_web);
+    newest.kill();
+    greeting(&mut world.connect(SocketAddr::new(web.ip(), 8080)));
+    assert_eq!(new.relayed("uid-web"), 2);
+    world.chain("CHECK", &mut web).unwrap();
+    let _late = world.added("shop", "late");
+    new.hears(
+        "the new pod",
+        |m| matches!(m, ToProxy::Pod(pod) if pod.uid == "uid-late"),
+    );
+}
+
+#[test]
+fn pods_end_while_proxies_come_and_go() {
+    let world = World::start("1.0.0");
+    let names = ["web-1", "web-2", "web-3", "web-4", "web-5"];
+    shop(&world, &names);
+    for name in names {
+        let proxy = Proxy::start(&world.run_dir(), Manner::Acks);
+        let mut web = world.added("shop", name);
+        std::thread::scope(|scope| {
+            let deleted = scope.spawn(|| world.chain("DEL", &mut web));
+            proxy.kill();
+            deleted.join().unwrap().unwrap();
+        });
+        web.assert_clean();
+    }
+    eventually("nothing of them is held", || {
+        std::fs::read_dir(world.path("run/pods")).unwrap().count() == 0
+    });
+}
+
+#[test]
+fn check_knows_a_pod_of_an_earlier_agent_also_when_nobody_serves_it() {
+    let mut world = World::start("1.0.0");
+    let proxy = Proxy::start(&world.run_dir(), Manner::Acks);
+    shop(&world, &["web"]);
+    let mut web = world.added("shop", "web");
+    world.kill_agent();
+    let error = world.chain("CHECK", &mut web).unwrap_err();
+    assert_eq!(error["code"], 11, "{error}");
+    proxy.kill();
+    world.start_agent();
+    world.wait_ready();
+    let error = world.chain("CHECK", &mut web).unwrap_err();
+    assert!(error["code"] == 105 || error["code"] == 11, "{error}");
+    let _next = Proxy::start(&world.run_dir(), Manner::Acks);
+    eventually("CHECK succeeds", || world.chain("CHECK", &mut web).is_ok());
+}

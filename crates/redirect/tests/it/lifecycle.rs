@@ -1,5 +1,6 @@
 //! Rules over a pod's life: applied once, repaired, removed without a trace, never mixed, never half.
 
+use std::fs::File;
 use std::path::PathBuf;
 
 use weft_model::capture::{CaptureSpec, PortRange};
@@ -202,6 +203,10 @@ fn the_pods_flavour_decides_then_the_nodes() {
         capture(&legacy, &spec(), &backend(Flavour::Nft)),
         Err(Error::Unusable(Flavour::Legacy))
     ));
+    // An agent that has lost the flavour of a captured pod does not add the other one to it.
+    let during = state(&legacy);
+    assert!(release(&legacy, &backend(Flavour::Nft)).is_err());
+    assert_eq!(state(&legacy), during);
     assert_eq!(release(&legacy, &both).unwrap().flavour, Flavour::Legacy);
     assert!(state(&legacy).contains("--dport 9"));
 }
@@ -293,4 +298,26 @@ fn pods_do_not_get_in_each_others_way() {
     }
     // Fails when a file is left.
     std::fs::remove_dir(&locks).unwrap();
+}
+
+/// Whoever holds the host's lock of legacy iptables holds up no pod; a pod's own lock is waited for.
+#[test]
+fn the_hosts_lock_is_not_ours_and_the_pods_own_is_waited_for() {
+    let (ns, backend) = (namespace(), backend(Flavour::Legacy));
+    let hosts = File::create("/run/xtables.lock").unwrap();
+    hosts.lock().unwrap();
+    capture(&ns, &spec(), &backend).unwrap();
+    releasing(&ns, &backend).unwrap();
+    drop(hosts);
+    let id = ns.id();
+    let own = File::create(lock_dir().join(format!("{}-{}.lock", id.dev, id.ino))).unwrap();
+    own.lock().unwrap();
+    std::thread::scope(|scope| {
+        let captured = scope.spawn(|| capture(&ns, &spec(), &backend));
+        // Long enough for the program to meet the lock; should it be late, it finds it free.
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        drop(own);
+        assert!(captured.join().unwrap().unwrap().changed);
+    });
+    verify(&ns, &spec(), &backend).unwrap();
 }
