@@ -29,6 +29,13 @@ use crate::l4::leg;
 use crate::net::reset_by_peer;
 use crate::record::Reached;
 
+/// Reasons of another proxy's answer that mean the same to a rule's retries as if they were this proxy's own.
+const NO_ANSWER: [Reason; 3] = [
+    Reason::UpstreamConnect,
+    Reason::UpstreamReset,
+    Reason::UpstreamProtocol,
+];
+
 /// An upstream connection that has answered.
 pub(super) struct Answered {
     pub(super) upstream: Box<Upstream>,
@@ -125,9 +132,10 @@ impl Cx<'_> {
             retry::next(self.policy(), attempt, &outcome, random)
         };
         Some(match next(seen) {
-            retry::Next::Stop(retry::Stop::NotRetriable) if self.is_unreached(end) => {
-                next(End::Failed(Reason::UpstreamConnect))
-            }
+            retry::Next::Stop(retry::Stop::NotRetriable) => match self.relayed(end) {
+                Some(reason) => next(End::Failed(reason)),
+                None => retry::Next::Stop(retry::Stop::NotRetriable),
+            },
             next => next,
         })
     }
@@ -241,22 +249,20 @@ impl Cx<'_> {
         }
     }
 
-    /// Whether the endpoint's own proxy says that it could not connect to the application: a pod that is about to end has
-    /// closed its port, and its proxy answers for it. The application has seen nothing of the request then, just as if this
-    /// proxy had been the one that could not connect.
+    /// What the endpoint's own proxy says of an application that gave it no answer: its port is closed already, as when a
+    /// pod ends, or the connection broke. For the rule it is as if this proxy had been the one that met it.
     ///
     /// Only a proxy's word counts, and between this one and a captured pod of which it is not the proxy there always is
     /// one, which drops what the application says. An application's own word would have its requests repeated.
-    fn is_unreached(&self, end: &Result<Answered, Failed>) -> bool {
-        let Ok(answered) = end else { return false };
-        let said = answered.head.reason.as_ref();
-        let workload = answered.reached.workload;
-        said.is_some_and(|reason| reason == Reason::UpstreamConnect.details())
-            && self.conn.direction == Direction::Outbound
+    fn relayed(&self, end: &Result<Answered, Failed>) -> Option<Reason> {
+        let answered = end.as_ref().ok()?;
+        let said = answered.head.reason.as_ref()?;
+        let workload = self.plan.tables.workload(answered.reached.workload?)?;
+        let from_its_proxy = self.conn.direction == Direction::Outbound
             && !answered.reached.one_pass
-            && workload
-                .and_then(|id| self.plan.tables.workload(id))
-                .is_some_and(|workload| workload.captured)
+            && workload.captured;
+        let mut known = NO_ANSWER.into_iter();
+        known.find(|reason| from_its_proxy && *said == reason.details())
     }
 }
 

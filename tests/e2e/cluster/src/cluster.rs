@@ -150,6 +150,11 @@ impl Cluster {
     /// # Errors
     /// There is no such node, or the cluster is a given one.
     pub fn node(&self, number: usize) -> anyhow::Result<&Node> {
+        if self.is_given() {
+            bail!(
+                "the nodes of the cluster of {KUBECONFIG} cannot be entered: unset it, and this test makes a cluster"
+            );
+        }
         self.nodes().get(number.wrapping_sub(1)).with_context(|| {
             format!(
                 "there is no node-{number} to enter; this cluster has {}",

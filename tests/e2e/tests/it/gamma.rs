@@ -1,12 +1,19 @@
 //! HTTPRoutes on Services as their users write them: which backend of which namespace answers, with which status, headers
 //! and location, and what it was sent. The upstream suite asks for much less.
 
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use weft_e2e::{Mesh, mesh};
 use weft_lab::load::{self, Outcome, Source};
 use weft_lab::verb::http::{Connection, Response, Target, request};
 use weft_lab::verb::metrics::sum;
+use weft_netns::Netns;
 
 const SHOP: (&str, &str) = ("shop.yaml", include_str!("../../manifests/gamma/shop.yaml"));
 /// Routes as users write them, by test.
@@ -99,6 +106,7 @@ fn requests_and_answers_become_what_the_routes_say() {
             rewrites_and_headers(&mesh).await;
             precedence_and_ports(&mesh).await;
             limits_and_retries(&mesh).await;
+            broken_connections(&mesh).await;
             origins(&mesh).await;
         },
     );
@@ -214,6 +222,92 @@ async fn limits_and_retries(mesh: &Mesh) {
         .get(CLIENT, "http://web/once/fail-first/1?key=c", &[])
         .await;
     assert_eq!((answer.status, attempt(&answer)), (503, Some(1)));
+}
+
+/// A server whose next connections end with a reset once they have brought a request, in place of an answer.
+struct Breaking {
+    resets: AtomicUsize,
+    opened: AtomicUsize,
+}
+
+impl Breaking {
+    /// Opens port 9999 of a pod.
+    fn listen(netns: &Netns) -> Arc<Self> {
+        let listener = weft_netns::listen_in(netns, 9999, true, 64).unwrap();
+        weft_netns::set_nonblocking(&listener, false).unwrap();
+        let listener = TcpListener::from(listener);
+        let server = Arc::new(Self {
+            resets: AtomicUsize::new(0),
+            opened: AtomicUsize::new(0),
+        });
+        let own = Arc::clone(&server);
+        // It ends with the test's process.
+        std::thread::spawn(move || listener.incoming().flatten().for_each(|s| own.serve(&s)));
+        server
+    }
+
+    fn serve(&self, mut stream: &TcpStream) {
+        // What arrives and is never read makes the kernel close with a reset.
+        if !matches!(stream.peek(&mut [0]), Ok(1)) {
+            return;
+        }
+        self.opened.fetch_add(1, Ordering::SeqCst);
+        let less = |left: usize| left.checked_sub(1);
+        let resets = &self.resets;
+        if resets
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
+            .is_ok()
+        {
+            return;
+        }
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            if !matches!(stream.read(&mut byte), Ok(1)) {
+                return;
+            }
+            head.extend(byte);
+        }
+        let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok";
+        let _ = stream.write_all(answer);
+    }
+
+    /// How many connections brought a request since the last time this was asked.
+    fn opened(&self) -> usize {
+        self.opened.swap(0, Ordering::SeqCst)
+    }
+}
+
+/// A rule with `retry` covers connections that break or cannot be made, with its pauses and no more often than it says
+/// (HTTPRouteRetryConnectionError); a rule without it sends nothing twice.
+async fn broken_connections(mesh: &Mesh) {
+    for (service, workload) in [("breaks-1", "web-v1"), ("breaks-2", "web-v2")] {
+        let netns = mesh.view().pod("shop", workload).unwrap().netns.clone();
+        let netns = netns.unwrap();
+        let url = |path: &str| format!("http://{service}/{path}");
+        let get = async |path: &str| mesh.get(CLIENT, &url(path), &[]).await.status;
+        assert_eq!(get("refused").await, 503, "{service}: nobody listens");
+        let late = {
+            let netns = Arc::clone(&netns);
+            std::thread::spawn(move || {
+                // Some attempts are refused before; a slow machine only makes them more.
+                std::thread::sleep(Duration::from_millis(400));
+                Breaking::listen(&netns)
+            })
+        };
+        assert_eq!(get("patient").await, 200, "{service}: refused at first");
+        let server = late.join().unwrap();
+        assert_eq!(server.opened(), 1, "{service}");
+
+        server.resets.store(2, Ordering::SeqCst);
+        let since = Instant::now();
+        assert_eq!((get("again").await, server.opened()), (200, 3), "{service}");
+        assert!(since.elapsed() >= Duration::from_millis(200), "two pauses");
+
+        server.resets.store(usize::MAX, Ordering::SeqCst);
+        assert_eq!((get("again").await, server.opened()), (503, 3), "{service}");
+        assert_eq!((get("once").await, server.opened()), (503, 1), "{service}");
+    }
 }
 
 async fn origins(mesh: &Mesh) {
