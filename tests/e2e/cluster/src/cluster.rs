@@ -145,6 +145,17 @@ impl Cluster {
         self.own.as_ref().map_or(&[], |own| own.nodes.as_slice())
     }
 
+    /// The same for a look at what nobody but a node can show; of a given cluster it says that nobody looks.
+    #[must_use]
+    pub fn nodes_to_look_into(&self, what: &str, progress: &Progress) -> &[Node] {
+        if self.is_given() {
+            progress.say(format!(
+                "NOT looked at: {what}; the nodes of {KUBECONFIG}'s cluster cannot be entered"
+            ));
+        }
+        self.nodes()
+    }
+
     /// Node N, counted from 1.
     ///
     /// # Errors

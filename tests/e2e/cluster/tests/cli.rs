@@ -15,7 +15,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use serde_json::Value;
-use weft_cluster::{Cluster, Config};
+use weft_cluster::{Cluster, Config, Progress};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -198,7 +198,10 @@ fn removed(weft: &Weft<'_>, before: &[(String, u64)]) {
         "policies stay"
     );
     assert_eq!(pods(weft.cluster), before, "pods run on");
-    for node in weft.cluster.nodes() {
+    let nodes = weft
+        .cluster
+        .nodes_to_look_into("what is left on the nodes", &Progress::stderr());
+    for node in nodes {
         let left = "ls -A /run/weft /var/lib/weft | grep -v :; ls /etc/cni/net.d | grep weft; \
                     for n in /run/netns/*; do nsenter --net=$n iptables-nft-save | grep WEFT; done";
         let found = node.exec(&["sh", "-c", left]).unwrap();

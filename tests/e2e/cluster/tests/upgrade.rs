@@ -9,7 +9,7 @@
 
 mod patience;
 
-use weft_cluster::{Cluster, Config, Mesh};
+use weft_cluster::{Cluster, Config, Mesh, Progress};
 
 use patience::{PATIENCE, eventually};
 
@@ -145,7 +145,10 @@ fn namespace_first(mesh: &Mesh<'_>) {
         .kubectl_ok(&["delete", "namespace", "weft-system", "--wait"])
         .unwrap();
     assert!(answer(mesh).contains("server"));
-    for node in mesh.cluster().nodes() {
+    let nodes = mesh
+        .cluster()
+        .nodes_to_look_into("what is left on the nodes", &Progress::stderr());
+    for node in nodes {
         let script = "for n in /run/netns/*; do nsenter --net=$n iptables-nft-save | grep WEFT; done; \
                       ls /etc/cni/net.d | grep weft; ls -A /run/weft /var/lib/weft | grep -v :";
         let left = node.exec(&["sh", "-c", script]).unwrap().stdout;
