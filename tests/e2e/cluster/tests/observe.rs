@@ -50,12 +50,12 @@ fn the_boards_show_every_edge_of_the_shop() {
     let config = Config::for_test("observe").unwrap();
     let discovery = programs::DISCOVERY.ensure(&Progress::stderr()).unwrap();
     let cluster = Cluster::up(&config).unwrap();
+    let node = cluster.node(1).unwrap();
     Mesh::install(&cluster, &config, &[]).unwrap();
     cluster.apply(SHOP).unwrap();
     let all = ["-n", "shop", "deployments", "--all"];
     cluster.wait("condition=Available", &all, PATIENCE).unwrap();
     // Now, so that what failed while servers were starting is no rate.
-    let node = cluster.node(1).unwrap();
     let prometheus = Prometheus::start(node, &config, &discovery.join("discovery"));
 
     config.progress.say("the shop is open, Prometheus runs");
