@@ -1,6 +1,5 @@
 //! Wiring: builds the parts, gives each what it needs, waits for the end. No decision is made here.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
@@ -18,6 +17,7 @@ use weft_service::ready::Readiness;
 use weft_tables::{ClientConfig, Handle, State};
 use weft_wire::membership;
 
+use crate::admin;
 use crate::config::{Config, DRAIN_DEADLINE};
 use crate::control::{self, Control, Inbox};
 use crate::counters::Counters;
@@ -102,8 +102,8 @@ async fn control(config: Config) -> anyhow::Result<()> {
         shutdown.cancelled().await;
     }
     stop_tables.cancel();
-    // A name that leads nowhere would stay for ever: the next process has another number.
-    let _ = std::fs::remove_file(admin_socket(&config));
+    // A name that leads nowhere would stay until another proxy starts.
+    let _ = std::fs::remove_file(admin::path(&config.run_dir));
     Ok(())
 }
 
@@ -176,15 +176,6 @@ fn start_workers(
     Ok(())
 }
 
-fn admin_socket(config: &Config) -> PathBuf {
-    let number = match std::process::id() {
-        // The first process of a container, like those of other proxies that share the directory.
-        1 => source::process_start(),
-        pid => u64::from(pid),
-    };
-    config.run_dir.join(membership::admin_socket(number))
-}
-
 fn router(
     registry: &prometheus::Registry,
     metrics: &Arc<Metrics>,
@@ -217,9 +208,7 @@ async fn serve_http(
             .with_context(|| format!("cannot listen on {address}"))?;
         tokio::spawn(http::serve(listener, Arc::clone(&router), stop.clone()));
     }
-    let path = admin_socket(config);
-    let admin =
-        http::bind_unix(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
+    let admin = admin::bind(&config.run_dir)?;
     tokio::spawn(http::serve_unix(admin, Arc::new(private), stop.clone()));
     Ok(())
 }

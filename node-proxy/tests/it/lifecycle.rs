@@ -189,8 +189,11 @@ fn connections_wait_while_there_is_no_proxy_and_the_next_one_answers_them() {
     world.proxy.ended(PATIENCE);
     let mut waiting = world.dial();
     waiting.send("GET / HTTP/1.1\r\nhost: one\r\n\r\n");
+    let dead = world.admin_socket();
+    assert!(dead.exists(), "it had no time to remove it");
     let _next = world.another(&Spawn::default());
     assert_eq!(waiting.response().status, 200);
+    assert!(!dead.exists(), "the next one removes what leads nowhere");
 }
 
 #[test]
@@ -288,10 +291,7 @@ fn a_termination_signal_is_an_orderly_end() {
     drop(client);
     world.proxy.signal(Signal::SIGTERM);
     assert_eq!(world.proxy.ended(PATIENCE).code(), Some(0));
-    let socket = world
-        .dir
-        .path()
-        .join(format!("proxy-{}.sock", world.proxy.pid()));
+    let socket = world.admin_socket();
     assert!(!socket.exists(), "its admin socket is left behind");
 }
 

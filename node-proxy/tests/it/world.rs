@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -126,6 +127,12 @@ impl World {
             node,
             dir,
         }
+    }
+
+    /// The proxy's admin socket; there while it lives.
+    pub(crate) fn admin_socket(&self) -> PathBuf {
+        let name = format!("proxy-{}.sock", self.proxy.pid());
+        self.dir.path().join(name)
     }
 
     /// Starts another proxy beside the first one, and returns once it serves everything.
