@@ -113,8 +113,7 @@ pub(crate) fn tool(world: &World<'_>) {
     tool.must("status");
     what_nobody_deleted_is_collected(world, &tool);
     world.kubectl("-n shop delete pod tooled --force --grace-period=0");
-    node.start("kubelet").unwrap();
-    world.wait("condition=Ready", &["node/node-2"]);
+    world.start_kubelet(2);
 }
 
 fn added(world: &World<'_>, tool: &Tool<'_>, version: &str) {

@@ -177,8 +177,7 @@ pub(crate) fn kubelet_killed(world: &World<'_>) {
     let report = world.under_load("kubelet killed and back", || {
         node.kill("kubelet").unwrap();
         thread::sleep(MOMENT);
-        node.start("kubelet").unwrap();
-        world.wait("condition=Ready", &["node/node-2"]);
+        world.start_kubelet(2);
     });
     nothing_lost_but_unready(&report);
 }

@@ -33,8 +33,7 @@ pub(crate) fn kubelet_away(world: &World<'_>) {
         node.kill("kubelet").unwrap();
         world.wait("condition=Ready=Unknown", &["node/node-2"]);
         thread::sleep(Duration::from_secs(5));
-        node.start("kubelet").unwrap();
-        world.wait("condition=Ready", &["node/node-2"]);
+        world.start_kubelet(2);
     });
     nothing_lost_but_unready(&report);
 }

@@ -181,6 +181,37 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Starts the kubelet of a node again. Until it has probed a pod once it may call it unready, so it is back for the
+    /// streams when it has probed their endpoints.
+    pub(crate) fn start_kubelet(&self, number: usize) {
+        let node = self.cluster.node(number).unwrap();
+        node.start("kubelet").unwrap();
+        let name = format!("node/{}", node.name());
+        self.wait("condition=Ready", &[&name]);
+        let probes = format!(
+            "get --raw /api/v1/nodes/{}/proxy/metrics/probes",
+            node.name()
+        );
+        self.eventually("the kubelet has probed the endpoints", || {
+            let probes = self.kubectl(&probes);
+            let probed = |pod: &Value| {
+                let name = pod["metadata"]["name"].as_str().unwrap();
+                let words = [
+                    &*format!("pod=\"{name}\""),
+                    "probe_type=\"Readiness\"",
+                    "result=\"successful\"",
+                ];
+                let is_success = |line: &str| words.iter().all(|word| line.contains(word));
+                probes.lines().any(is_success) && is_ready(pod)
+            };
+            ["server", "mobile", "abrupt"]
+                .iter()
+                .flat_map(|app| self.pods(app))
+                .filter(|pod| pod["spec"]["nodeName"] == node.name())
+                .all(|pod| probed(&pod))
+        });
+    }
+
     /// Waits until the runtime was told to try again for this pod.
     pub(crate) fn waits(&self, namespace: &str, pod: &str) {
         let of = format!("--field-selector=involvedObject.name={pod}");
@@ -232,6 +263,14 @@ impl<'a> World<'a> {
             "-n weft-system rollout status {object} --timeout=180s"
         ));
     }
+}
+
+fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array();
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
 /// Nothing of `report` is lost, except while Kubernetes itself had taken the only endpoint out of service: a kubelet that
