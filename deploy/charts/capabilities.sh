@@ -4,7 +4,7 @@
 # everything back.
 #
 # usage: cargo xtask cluster run -- sh deploy/charts/capabilities.sh
-# (any cluster will do on which Weft is installed in weft-system and weft.local/sample:1 can be pulled)
+# (any cluster will do on which Weft is installed in weft-system and weft.local/sample-shell:1 can be pulled)
 set -u
 system="kubectl -n weft-system"
 try="kubectl -n weft-try"
@@ -17,7 +17,7 @@ metadata: {name: $1, labels: {app: $1}}
 spec:
   terminationGracePeriodSeconds: 0
   containers:
-    - {name: app, image: "weft.local/sample:1", imagePullPolicy: IfNotPresent, env: [{name: PORTS, value: "http:8080"}]}
+    - {name: app, image: "weft.local/sample-shell:1", imagePullPolicy: IfNotPresent, env: [{name: PORTS, value: "http:8080"}]}
 ---
 apiVersion: v1
 kind: Service

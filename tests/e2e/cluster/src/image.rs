@@ -10,8 +10,10 @@ use weft_oci::{Architecture, Content, Image};
 pub(crate) const PAUSE: &str = "weft.local/pause:1";
 /// CoreDNS.
 pub(crate) const COREDNS: &str = "weft.local/coredns:1";
-/// The sample app: answers on the ports in its environment.
-const SAMPLE: &str = "weft.local/sample:1";
+/// The sample app: answers on the ports in its environment. `cargo xtask images` makes one of the same name.
+pub(crate) const SAMPLE: &str = "weft.local/sample:1";
+/// The same with a shell and small tools.
+const SAMPLE_SHELL: &str = "weft.local/sample-shell:1";
 /// A shell with small tools in one static program (Debian's busybox-static).
 pub(crate) const BUSYBOX: &str = "/bin/busybox";
 /// What tests call in pods. (`wget -T` of a static busybox crashes: `timeout 5 wget`.)
@@ -37,12 +39,12 @@ pub fn program_image(name: &str, program: &Path) -> anyhow::Result<Image> {
     })
 }
 
-/// The sample app as `weft.local/sample:1`, from the directory of static binaries, with a shell and small tools.
+/// The sample app as [`SAMPLE_SHELL`], from its static program.
 ///
 /// # Errors
 /// A program cannot be read.
-pub(crate) fn sample(binaries: &Path) -> anyhow::Result<Image> {
-    let mut image = program_image(SAMPLE, &binaries.join("weft-sample"))?;
+pub(crate) fn sample_shell(sample: &Path) -> anyhow::Result<Image> {
+    let mut image = program_image(SAMPLE_SHELL, sample)?;
     let busybox = Content::program(read(Path::new(BUSYBOX))?);
     image.files.insert("/bin/busybox".into(), busybox);
     image

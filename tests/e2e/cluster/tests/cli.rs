@@ -36,7 +36,7 @@ spec:
       terminationGracePeriodSeconds: 1
       containers:
       - name: app
-        image: weft.local/sample:1
+        image: weft.local/sample-shell:1
         imagePullPolicy: Never
         env: [{name: SERVICE, value: server}, {name: PORTS, value: "http:8080"}]
         readinessProbe: {httpGet: {path: "/", port: 8080}, periodSeconds: 1}
@@ -54,7 +54,7 @@ metadata: {name: host, namespace: shop}
 spec:
   hostNetwork: true
   terminationGracePeriodSeconds: 1
-  containers: [{name: app, image: "weft.local/sample:1", imagePullPolicy: Never, env: [{name: PORTS, value: "http:18080"}]}]
+  containers: [{name: app, image: "weft.local/sample-shell:1", imagePullPolicy: Never, env: [{name: PORTS, value: "http:18080"}]}]
 "#;
 
 fn route(host: &str) -> String {

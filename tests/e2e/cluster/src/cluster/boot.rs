@@ -157,8 +157,12 @@ impl Programs {
 /// All nodes at once, each with the images.
 fn boot_all(site: &Site<'_>, config: &Config, programs: &Programs) -> anyhow::Result<Vec<Node>> {
     let binaries = &config.binaries;
-    let pause = image::program_image(image::PAUSE, &binaries.join("weft-pause"))?;
-    let mut archives = vec![pause.archive()?, image::sample(binaries)?.archive()?];
+    let sample = binaries.join("weft-sample");
+    let mut archives = vec![
+        image::program_image(image::PAUSE, &binaries.join("weft-pause"))?.archive()?,
+        image::program_image(image::SAMPLE, &sample)?.archive()?,
+        image::sample_shell(&sample)?.archive()?,
+    ];
     if let Some(coredns) = &programs.coredns {
         archives.push(image::program_image(image::COREDNS, coredns)?.archive()?);
     }

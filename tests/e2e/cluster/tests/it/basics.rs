@@ -26,7 +26,7 @@ spec:
       nodeSelector: {kubernetes.io/hostname: node-2}
       containers:
       - name: app
-        image: weft.local/sample:1
+        image: weft.local/sample-shell:1
         imagePullPolicy: Never
         env:
         - {name: SERVICE, value: server}
@@ -44,7 +44,7 @@ spec:
     spec:
       nodeSelector: {kubernetes.io/hostname: node-1}
       containers:
-      - {name: app, image: "weft.local/sample:1", imagePullPolicy: Never}
+      - {name: app, image: "weft.local/sample-shell:1", imagePullPolicy: Never}
 ---
 apiVersion: v1
 kind: Service

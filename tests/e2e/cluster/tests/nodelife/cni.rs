@@ -16,7 +16,7 @@ metadata: {name: tooled, namespace: shop, labels: {app: tooled, weft.test/passin
 spec:
   nodeName: node-2
   containers:
-  - {name: app, image: "weft.local/sample:1", imagePullPolicy: Never}
+  - {name: app, image: "weft.local/sample-shell:1", imagePullPolicy: Never}
 "#;
 /// Where the pod's network is, as the node sees it.
 const NETNS: &str = "/run/netns/tool";

@@ -22,7 +22,7 @@ spec:
   terminationGracePeriodSeconds: 1
   containers:
   - name: app
-    image: weft.local/sample:1
+    image: weft.local/sample-shell:1
     imagePullPolicy: Never
     command: [sh, -c, "timeout 20 wget -q -O- http://server.shop/; sleep 100000"]
 "#

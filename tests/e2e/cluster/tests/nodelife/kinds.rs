@@ -134,7 +134,7 @@ fn ephemeral_container(world: &World<'_>) {
     let client = client.as_str().unwrap();
     let before = asked(world, "client");
     world.kubectl(&format!(
-        "-n shop debug {client} --image=weft.local/sample:1 --image-pull-policy=Never -c look --profile=general \
+        "-n shop debug {client} --image=weft.local/sample-shell:1 --image-pull-policy=Never -c look --profile=general \
          -- timeout 20 wget -q -O- http://server/"
     ));
     world.eventually("the ephemeral container has its answer", || {
