@@ -1,7 +1,8 @@
 //! Rules over a pod's life: applied once, repaired, removed without a trace, never mixed, never half.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use weft_model::capture::{CaptureSpec, PortRange};
 use weft_netns::{Netns, read_sysctl, write_sysctl};
@@ -300,6 +301,17 @@ fn pods_do_not_get_in_each_others_way() {
     std::fs::remove_dir(&locks).unwrap();
 }
 
+/// Whether another process has the file open.
+fn is_open_elsewhere(path: &Path) -> bool {
+    let own = std::process::id().to_string();
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter(|process| *process.file_name() != *own)
+        .filter_map(|process| std::fs::read_dir(process.path().join("fd")).ok())
+        .flat_map(|open| open.flatten())
+        .any(|file| std::fs::read_link(file.path()).is_ok_and(|to| to == path))
+}
+
 /// Whoever holds the host's lock of legacy iptables holds up no pod; a pod's own lock is waited for.
 #[test]
 fn the_hosts_lock_is_not_ours_and_the_pods_own_is_waited_for() {
@@ -310,12 +322,17 @@ fn the_hosts_lock_is_not_ours_and_the_pods_own_is_waited_for() {
     releasing(&ns, &backend).unwrap();
     drop(hosts);
     let id = ns.id();
-    let own = File::create(lock_dir().join(format!("{}-{}.lock", id.dev, id.ino))).unwrap();
+    let path = lock_dir().join(format!("{}-{}.lock", id.dev, id.ino));
+    let own = File::create(&path).unwrap();
     own.lock().unwrap();
     std::thread::scope(|scope| {
         let captured = scope.spawn(|| capture(&ns, &spec(), &backend));
-        // Long enough for the program to meet the lock; should it be late, it finds it free.
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !is_open_elsewhere(&path) {
+            assert!(Instant::now() < deadline, "no program meets the lock");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(!captured.is_finished());
         drop(own);
         assert!(captured.join().unwrap().unwrap().changed);
     });

@@ -8,6 +8,7 @@ use weft_lab::Part;
 use weft_lab::load::{self, Outcome, Source};
 use weft_lab::verb::exec;
 use weft_lab::verb::http::Target;
+use weft_lab::verb::metrics::Sample;
 
 const BOOKINFO: (&str, &str) = (
     "bookinfo.yaml",
@@ -274,8 +275,7 @@ fn joining(labels: &str, pods: &[&str]) -> String {
 }
 
 /// Newest generation that all proxies have.
-async fn generation(mesh: &Mesh) -> f64 {
-    let samples = mesh.metrics().await;
+fn generation(samples: &[Sample]) -> f64 {
     let of_proxies = samples
         .iter()
         .filter(|sample| sample.name == "weft_tables_generation");
@@ -298,14 +298,13 @@ fn a_label_that_comes_while_the_agents_are_dead_keeps_new_pods_waiting_for_them(
             let apply = async |text: String| mesh.lab.apply(file, &text).await.unwrap();
             apply(joining("{}", &["first", "second"])).await;
             mesh.lab.settled(DEADLINE).await.unwrap();
-            let before = generation(&mesh).await;
+            let before = generation(&mesh.metrics().await);
             let label = "{weft.mesh/mode: enabled}";
             apply(joining(label, &["first", "second"])).await;
-            let deadline = tokio::time::Instant::now() + DEADLINE;
-            while generation(&mesh).await <= before {
-                assert!(tokio::time::Instant::now() < deadline, "no proxy hears");
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            mesh.until_metrics("proxies hear of the label", |samples| {
+                generation(samples) > before
+            })
+            .await;
             apply(joining(label, &["first", "second", "third"])).await;
             let told = |view: &weft_lab::View| {
                 let third = view.pod("joining", "third");

@@ -278,6 +278,17 @@ impl Breaking {
     }
 }
 
+/// Resets that a pod's kernel has sent: one for each connection to a port where nobody listens.
+fn refused(netns: &Netns) -> u64 {
+    let text = netns.run(|| std::fs::read_to_string("/proc/thread-self/net/snmp"));
+    let text = text.unwrap().unwrap();
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+    let mut fields = names.split(' ').zip(values.split(' '));
+    let (_, value) = fields.find(|(name, _)| *name == "OutRsts").unwrap();
+    value.parse().unwrap()
+}
+
 /// A rule with `retry` covers connections that break or cannot be made, with its pauses and no more often than it says
 /// (HTTPRouteRetryConnectionError); a rule without it sends nothing twice.
 async fn broken_connections(mesh: &Mesh) {
@@ -288,10 +299,13 @@ async fn broken_connections(mesh: &Mesh) {
         let get = async |path: &str| mesh.get(CLIENT, &url(path), &[]).await.status;
         assert_eq!(get("refused").await, 503, "{service}: nobody listens");
         let late = {
-            let netns = Arc::clone(&netns);
+            let (netns, before) = (Arc::clone(&netns), refused(&netns));
             std::thread::spawn(move || {
-                // Some attempts are refused before; a slow machine only makes them more.
-                std::thread::sleep(Duration::from_millis(400));
+                let deadline = Instant::now() + weft_e2e::DEADLINE;
+                while refused(&netns) < before + 2 {
+                    assert!(Instant::now() < deadline, "nobody tries again");
+                    std::thread::sleep(Duration::from_millis(5));
+                }
                 Breaking::listen(&netns)
             })
         };
