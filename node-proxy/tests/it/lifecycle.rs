@@ -323,7 +323,10 @@ fn a_pod_that_the_tables_never_learn_of_is_refused_after_two_seconds() {
     let mut client = Client::connect(&ghost, (ONE, 80).into()).unwrap();
     let (ending, took) = crate::client::timed(|| client.ending());
     assert_eq!(ending, Ending::Reset);
-    assert!(took > Duration::from_millis(1800), "{took:?}");
+    assert!(
+        took > Duration::from_millis(1800) && took < Duration::from_millis(5000),
+        "{took:?}"
+    );
     assert_eq!(web.connections(), 0);
     let labels = ["reason=\"no_workload\""];
     let metrics = world.proxy.metrics();
@@ -358,7 +361,10 @@ fn a_service_that_is_asked_for_first_while_the_operator_is_away_is_refused_after
     client.send("GET / HTTP/1.1\r\nhost: one\r\n\r\n");
     let (ending, took) = crate::client::timed(|| client.ending());
     assert_eq!(ending, Ending::Reset);
-    assert!(took > Duration::from_millis(1800), "{took:?}");
+    assert!(
+        took > Duration::from_millis(1800) && took < Duration::from_millis(5000),
+        "{took:?}"
+    );
     assert_eq!(web.connections(), 0);
     let labels = ["reason=\"table_not_ready\""];
     let metrics = world.proxy.metrics();

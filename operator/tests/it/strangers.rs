@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 use weft_tables::NodeKind;
 
 use crate::mesh::{Client, Mesh, WAIT, free_port};
@@ -12,6 +14,7 @@ use crate::mesh::{Client, Mesh, WAIT, free_port};
 #[tokio::test]
 async fn who_says_nothing_is_sent_away_and_nodes_are_served_meanwhile() {
     let mesh = Mesh::new(&[]).await;
+    let begun = Instant::now();
     let mut silent = TcpStream::connect(mesh.grpc).await.unwrap();
     let mut talks = TcpStream::connect(mesh.grpc).await.unwrap();
     // A right preface and nothing after it.
@@ -27,6 +30,11 @@ async fn who_says_nothing_is_sent_away_and_nodes_are_served_meanwhile() {
         let ended = tokio::time::timeout(WAIT, stream.read_to_end(&mut rest));
         let _ = ended.await.expect("the connection stays open");
     }
+    assert!(
+        begun.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -135,7 +143,7 @@ async fn pump(
 }
 
 #[tokio::test]
-async fn an_operator_that_vanishes_without_a_word_is_noticed() {
+async fn an_operator_that_vanishes_without_a_word_is_noticed_in_ten_seconds() {
     let mesh = Mesh::new(&[]).await;
     let frozen = Arc::new(AtomicBool::new(false));
     let address = relay(mesh.grpc, Arc::clone(&frozen)).await;
@@ -143,5 +151,11 @@ async fn an_operator_that_vanishes_without_a_word_is_noticed() {
     client.until(|state| state.generation > 0).await;
     client.until_connected(true).await;
     frozen.store(true, Ordering::Relaxed);
+    let begun = Instant::now();
     client.until_connected(false).await;
+    assert!(
+        begun.elapsed() <= Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
 }

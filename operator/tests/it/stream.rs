@@ -157,8 +157,17 @@ async fn a_saved_file_is_on_the_nodes_within_a_second() {
     }
     assert!(quickest < Duration::from_secs(1), "{quickest:?}");
 
-    std::fs::remove_file(mesh.path("slice.yaml")).unwrap();
-    first.until(|state| endpoints(&state.tables) == 0).await;
+    let slice = std::fs::read_to_string(mesh.path("slice.yaml")).unwrap();
+    let mut quickest = Duration::MAX;
+    for _ in 0..3 {
+        mesh.write("slice.yaml", &slice);
+        first.until(|state| endpoints(&state.tables) == 1).await;
+        let removed = Instant::now();
+        std::fs::remove_file(mesh.path("slice.yaml")).unwrap();
+        first.until(|state| endpoints(&state.tables) == 0).await;
+        quickest = quickest.min(removed.elapsed());
+    }
+    assert!(quickest < Duration::from_secs(1), "{quickest:?}");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! ADD, CHECK, DEL of single pods.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use weft_model::pod::Mode;
@@ -131,12 +131,14 @@ fn without_a_proxy_a_pod_of_the_mesh_waits_and_nothing_is_left_of_the_attempt() 
     let world = World::start("1.0.0");
     enabled(&world, &["web"]);
     let mut web = world.sandbox("shop", "web", "c-web");
+    let begun = Instant::now();
     let error = world.chain("ADD", &mut web).unwrap_err();
     assert_eq!(error["code"], 11, "{error}");
     assert!(
         error["msg"].as_str().unwrap().contains("no weft-proxy"),
         "{error}"
     );
+    assert!(begun.elapsed() < Duration::from_secs(6));
     web.assert_clean();
     world.chain("DEL", &mut web).unwrap();
     // With a proxy there it gets in.

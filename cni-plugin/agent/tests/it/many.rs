@@ -58,6 +58,7 @@ fn two_hundred_pods_fifty_at_a_time() {
     // Nothing of ours keeps a namespace open: listeners and namespaces are closed again.
     let open = world.metric("process_open_fds");
     assert!(open < 100.0, "{open} descriptors are still open");
+    assert!(added < Duration::from_secs(60) && deleted < Duration::from_secs(60));
 }
 
 /// Runs `f` over all, `PARALLEL` at a time.

@@ -303,12 +303,14 @@ impl World {
         let mut child = self.agent.take().expect("an agent runs");
         let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        let begun = Instant::now();
         eventually("the agent has stopped", || {
             child.try_wait().unwrap().is_some_and(|status| {
                 assert!(status.success(), "{status}");
                 true
             })
         });
+        assert!(begun.elapsed() < Duration::from_secs(5));
     }
 
     pub(crate) fn wait_ready(&self) {

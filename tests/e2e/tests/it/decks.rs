@@ -181,7 +181,10 @@ fn retries_hide_two_failures_and_time_limits_end_a_hang() {
                 .await;
             let took = started.elapsed();
             assert_eq!(response.status, 504, "{}", response.text());
-            assert!(took >= Duration::from_millis(1900), "{took:?}");
+            assert!(
+                took >= Duration::from_millis(1900) && took < Duration::from_millis(5000),
+                "{took:?}"
+            );
             let filters = [
                 ("destination_service_name", "recommendationservice"),
                 ("response_flags", "UT"),
